@@ -1,1 +1,23 @@
-//! x
+//! SIMD kernels for neural networks on CPUs: slices in, slices out.
+//!
+//! Every operation is a safe function that checks its operands once and returns an [`Error`] where
+//! they do not fit, never a panic; each has a naive twin in [`mod@reference`] that the tests hold it to. All are generic over
+//! [`Element`] (`f32` and `f64`), run with the widest instruction set of the machine ([`arch`]) on a
+//! thread pool of their own ([`num_threads`]), and give the same bits on any number of threads.
+
+pub mod arch;
+pub mod conv;
+mod element;
+mod error;
+pub mod gemm;
+mod map;
+mod parallel;
+pub mod reference;
+mod simd;
+mod view;
+mod workspace;
+
+pub use element::Element;
+pub use error::{Error, Result};
+pub use parallel::{num_threads, set_num_threads};
+pub use view::{MatMut, MatRef};

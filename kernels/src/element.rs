@@ -1,0 +1,170 @@
+//! What a kernel asks of `f32` and `f64`, so that both share one source.
+
+use std::fmt::{Debug, Display};
+use std::iter::Sum;
+
+use num_traits::{Float, NumAssign};
+use pulp::Simd;
+
+mod private {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+/// `f32` or `f64`.
+pub trait Element:
+    private::Sealed
+    + SimdElement
+    + Float
+    + NumAssign
+    + Sum
+    + Default
+    + Debug
+    + Display
+    + Send
+    + Sync
+    + 'static
+{
+    /// `"f32"` or `"f64"`.
+    const NAME: &'static str;
+
+    /// The nearest value to `x`.
+    fn of(x: f64) -> Self;
+
+    /// The value as an `f64`, exactly.
+    fn as_f64(self) -> f64;
+}
+
+/// The vector operations behind [`crate::simd::Vector`]: a register of `Self`, named by the
+/// instruction set `S`. Public only because [`Element`] builds on it; it cannot be reached.
+pub trait SimdElement: Copy {
+    /// One register of elements.
+    type Lanes<S: Simd>: Copy + Send + Sync + Debug + 'static;
+    /// One truth value for each element of a register.
+    type Mask<S: Simd>: Copy + Send + Sync;
+
+    /// Elements in a register.
+    fn lanes<S: Simd>() -> usize;
+    fn simd_splat<S: Simd>(simd: S, x: Self) -> Self::Lanes<S>;
+    fn simd_partial_load<S: Simd>(simd: S, from: &[Self]) -> Self::Lanes<S>;
+    fn simd_add<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+    fn simd_sub<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+    fn simd_mul<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+    fn simd_div<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+    /// `a·b + c`, fused where the machine fuses it cheaply.
+    fn simd_mul_add<S: Simd>(
+        simd: S,
+        a: Self::Lanes<S>,
+        b: Self::Lanes<S>,
+        c: Self::Lanes<S>,
+    ) -> Self::Lanes<S>;
+    fn simd_neg<S: Simd>(simd: S, a: Self::Lanes<S>) -> Self::Lanes<S>;
+    fn simd_abs<S: Simd>(simd: S, a: Self::Lanes<S>) -> Self::Lanes<S>;
+    fn simd_sqrt<S: Simd>(simd: S, a: Self::Lanes<S>) -> Self::Lanes<S>;
+    fn simd_eq<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Mask<S>;
+    fn simd_lt<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Mask<S>;
+    fn simd_le<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Mask<S>;
+    fn simd_select<S: Simd>(
+        simd: S,
+        mask: Self::Mask<S>,
+        if_true: Self::Lanes<S>,
+        if_false: Self::Lanes<S>,
+    ) -> Self::Lanes<S>;
+    fn simd_reduce_sum<S: Simd>(simd: S, a: Self::Lanes<S>) -> Self;
+}
+
+macro_rules! impl_element {
+    ($t:ident, $name:literal, $lanes:ident, $count:ident, $mask:ident, { $($method:ident => $binary:ident),* }, { $($cmp:ident => $cmp_impl:ident),* },
+     $splat:ident, $partial_load:ident, $mul_add:ident, $neg:ident, $abs:ident, $sqrt:ident, $select:ident, $reduce_sum:ident) => {
+        impl Element for $t {
+            const NAME: &'static str = $name;
+
+            #[inline(always)]
+            fn of(x: f64) -> Self {
+                x as $t
+            }
+
+            #[inline(always)]
+            fn as_f64(self) -> f64 {
+                f64::from(self)
+            }
+        }
+
+        impl SimdElement for $t {
+            type Lanes<S: Simd> = S::$lanes;
+            type Mask<S: Simd> = S::$mask;
+
+            #[inline(always)]
+            fn lanes<S: Simd>() -> usize {
+                S::$count
+            }
+
+            #[inline(always)]
+            fn simd_splat<S: Simd>(simd: S, x: Self) -> S::$lanes {
+                simd.$splat(x)
+            }
+
+            #[inline(always)]
+            fn simd_partial_load<S: Simd>(simd: S, from: &[Self]) -> S::$lanes {
+                simd.$partial_load(from)
+            }
+
+            $(#[inline(always)]
+            fn $method<S: Simd>(simd: S, a: S::$lanes, b: S::$lanes) -> S::$lanes {
+                simd.$binary(a, b)
+            })*
+
+            $(#[inline(always)]
+            fn $cmp<S: Simd>(simd: S, a: S::$lanes, b: S::$lanes) -> S::$mask {
+                simd.$cmp_impl(a, b)
+            })*
+
+            #[inline(always)]
+            fn simd_mul_add<S: Simd>(simd: S, a: S::$lanes, b: S::$lanes, c: S::$lanes) -> S::$lanes {
+                simd.$mul_add(a, b, c)
+            }
+
+            #[inline(always)]
+            fn simd_neg<S: Simd>(simd: S, a: S::$lanes) -> S::$lanes {
+                simd.$neg(a)
+            }
+
+            #[inline(always)]
+            fn simd_abs<S: Simd>(simd: S, a: S::$lanes) -> S::$lanes {
+                simd.$abs(a)
+            }
+
+            #[inline(always)]
+            fn simd_sqrt<S: Simd>(simd: S, a: S::$lanes) -> S::$lanes {
+                simd.$sqrt(a)
+            }
+
+            #[inline(always)]
+            fn simd_select<S: Simd>(
+                simd: S,
+                mask: S::$mask,
+                if_true: S::$lanes,
+                if_false: S::$lanes,
+            ) -> S::$lanes {
+                simd.$select(mask, if_true, if_false)
+            }
+
+            #[inline(always)]
+            fn simd_reduce_sum<S: Simd>(simd: S, a: S::$lanes) -> Self {
+                simd.$reduce_sum(a)
+            }
+        }
+    };
+}
+
+impl_element!(f32, "f32", f32s, F32_LANES, m32s,
+    { simd_add => add_f32s, simd_sub => sub_f32s, simd_mul => mul_f32s, simd_div => div_f32s },
+    { simd_eq => equal_f32s, simd_lt => less_than_f32s, simd_le => less_than_or_equal_f32s },
+    splat_f32s, partial_load_f32s, mul_add_e_f32s, neg_f32s, abs_f32s, sqrt_f32s, select_f32s,
+    reduce_sum_f32s);
+impl_element!(f64, "f64", f64s, F64_LANES, m64s,
+    { simd_add => add_f64s, simd_sub => sub_f64s, simd_mul => mul_f64s, simd_div => div_f64s },
+    { simd_eq => equal_f64s, simd_lt => less_than_f64s, simd_le => less_than_or_equal_f64s },
+    splat_f64s, partial_load_f64s, mul_add_e_f64s, neg_f64s, abs_f64s, sqrt_f64s, select_f64s,
+    reduce_sum_f64s);

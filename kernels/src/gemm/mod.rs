@@ -1,0 +1,57 @@
+//! Matrix multiplication.
+
+mod epilogue;
+
+pub use epilogue::{Bias, Epilogue};
+
+use crate::element::Element;
+use crate::error::{Error, Result, check_len};
+use crate::reference;
+use crate::view::{MatMut, MatRef};
+
+/// C = α·A·B + β·C, A of m×k, B of k×n, C of m×n, any strides (so a transpose is a view, [`MatRef::t`]).
+///
+/// β = 0 never reads C. NaN and infinities propagate as IEEE 754 says.
+///
+/// # Errors
+/// [`Error::Shape`] where the sizes do not fit.
+pub fn gemm<T: Element>(
+    alpha: T,
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    beta: T,
+    c: MatMut<'_, T>,
+) -> Result<()> {
+    gemm_with(alpha, a, b, beta, c, Epilogue::default())
+}
+
+/// [`gemm`] with an [`Epilogue`] fused in: C = relu(α·A·B + β·C + bias).
+///
+/// # Errors
+/// [`Error::Shape`] where the sizes do not fit, [`Error::Length`] where the bias has another length.
+pub fn gemm_with<T: Element>(
+    alpha: T,
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    beta: T,
+    mut c: MatMut<'_, T>,
+    epilogue: Epilogue<'_, T>,
+) -> Result<()> {
+    const OP: &str = "gemm";
+    let ([m, k], [k_b, n]) = (a.shape(), b.shape());
+    if k != k_b || c.shape() != [m, n] {
+        let problem = format!(
+            "A is {m}×{k} and B {k_b}×{n}, C is {}×{}: expected m×k, k×n and m×n",
+            c.rows(),
+            c.cols()
+        );
+        return Err(Error::Shape { op: OP, problem });
+    }
+    match epilogue.bias {
+        Bias::None => {}
+        Bias::PerRow(bias) => check_len(OP, "bias (one for each row)", bias, m)?,
+        Bias::PerColumn(bias) => check_len(OP, "bias (one for each column)", bias, n)?,
+    }
+    reference::gemm::gemm(alpha, a, b, beta, &mut c, epilogue);
+    Ok(())
+}

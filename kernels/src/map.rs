@@ -1,0 +1,97 @@
+//! Elementwise kernels: one pass over any number of slices of equal length.
+
+use pulp::{Simd, WithSimd};
+
+use crate::arch::Arch;
+use crate::element::Element;
+use crate::error::{Result, check_len};
+use crate::parallel::Pool;
+use crate::simd::Vector;
+
+/// What happens to one register of each slice: `OUT` slices are read and written, `IN` only read.
+/// (A compiler drops the reads of an output whose old value is not used.)
+pub(crate) trait Map<T: Element, const OUT: usize, const IN: usize>: Sync {
+    fn map<S: Simd>(
+        &self,
+        simd: S,
+        outputs: [Vector<T, S>; OUT],
+        inputs: [Vector<T, S>; IN],
+    ) -> [Vector<T, S>; OUT];
+}
+
+/// Elements a task takes: 64 KiB of f32 a slice, so that a few slices stay in L2.
+const PART_LEN: usize = 16 * 1024;
+
+/// Below this many elements (over all slices) waking a thread costs more than the work.
+const PARALLEL_LEN: usize = 128 * 1024;
+
+/// Runs `op` over the slices, whose names are for the error where their lengths differ.
+pub(crate) fn map<T: Element, const OUT: usize, const IN: usize>(
+    name: &'static str,
+    op: &impl Map<T, OUT, IN>,
+    outputs: [(&'static str, &mut [T]); OUT],
+    inputs: [(&'static str, &[T]); IN],
+) -> Result<()> {
+    let len = outputs[0].1.len();
+    for (operand, slice) in &outputs {
+        check_len(name, operand, slice, len)?;
+    }
+    for (operand, slice) in &inputs {
+        check_len(name, operand, slice, len)?;
+    }
+    let arch = Arch::current()?;
+    let pool = Pool::current()?.when(len * (OUT + IN), PARALLEL_LEN);
+    let slices = (outputs.map(|(_, slice)| slice), inputs.map(|(_, slice)| slice));
+    pool.for_each_part(slices, PART_LEN, |_, (outputs, inputs)| {
+        arch.dispatch(MapPart { op, outputs, inputs });
+    })
+}
+
+struct MapPart<'a, T, Op, const OUT: usize, const IN: usize> {
+    op: &'a Op,
+    outputs: [&'a mut [T]; OUT],
+    inputs: [&'a [T]; IN],
+}
+
+impl<T: Element, Op: Map<T, OUT, IN>, const OUT: usize, const IN: usize> WithSimd
+    for MapPart<'_, T, Op, OUT, IN>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { op, mut outputs, inputs } = self;
+        let len = outputs[0].len();
+        let lanes = Vector::<T, S>::len();
+        let whole = len - len % lanes;
+        assert!(outputs.iter().all(|slice| slice.len() == len));
+        assert!(inputs.iter().all(|slice| slice.len() == len));
+        let to = outputs.each_mut().map(|slice| slice.as_mut_ptr());
+        let from = inputs.map(|slice| slice.as_ptr());
+        let mut at = 0;
+        while at < whole {
+            // SAFETY: at + lanes <= whole <= the length of every slice.
+            unsafe {
+                let results = op.map(
+                    simd,
+                    to.map(|to| Vector::load_ptr(simd, to.add(at))),
+                    from.map(|from| Vector::load_ptr(simd, from.add(at))),
+                );
+                for (to, result) in to.iter().zip(results) {
+                    result.store_ptr(to.add(at));
+                }
+            }
+            at += lanes;
+        }
+        if whole < len {
+            let results = op.map(
+                simd,
+                outputs.each_ref().map(|slice| Vector::load_partial(simd, &slice[whole..])),
+                inputs.map(|slice| Vector::load_partial(simd, &slice[whole..])),
+            );
+            for (slice, result) in outputs.iter_mut().zip(results) {
+                result.store_partial(&mut slice[whole..]);
+            }
+        }
+    }
+}
