@@ -1,13 +1,22 @@
 //! Matrix multiplication.
 
+mod blocking;
+pub(crate) mod driver;
 mod epilogue;
+mod macrokernel;
+mod microkernel;
+pub(crate) mod packing;
 
 pub use epilogue::{Bias, Epilogue};
+pub(crate) use macrokernel::Output;
 
+use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::{Error, Result, check_len};
-use crate::reference;
+use crate::parallel::Pool;
 use crate::view::{MatMut, MatRef};
+use driver::{Left, multiply};
+use packing::Dense;
 
 /// C = α·A·B + β·C, A of m×k, B of k×n, C of m×n, any strides (so a transpose is a view, [`MatRef::t`]).
 ///
@@ -52,6 +61,18 @@ pub fn gemm_with<T: Element>(
         Bias::PerRow(bias) => check_len(OP, "bias (one for each row)", bias, m)?,
         Bias::PerColumn(bias) => check_len(OP, "bias (one for each column)", bias, n)?,
     }
-    reference::gemm::gemm(alpha, a, b, beta, &mut c, epilogue);
-    Ok(())
+    let (arch, pool) = (Arch::current()?, Pool::current()?);
+    let output = Output { start: c.as_mut_ptr(), strides: c.strides() };
+    let scale = [alpha, beta];
+    // Lanes run along C's columns, so its columns should be contiguous: where its rows are, Cᵀ = Bᵀ·Aᵀ.
+    // SAFETY: `c` is an exclusive view without repeated elements, `epilogue` was checked.
+    unsafe {
+        if c.strides()[1].abs() <= c.strides()[0].abs() {
+            let (a, b) = (Dense(a), Dense(b.t()));
+            multiply(arch, pool, [m, n, k], scale, Left::Source(&a), &b, output, epilogue)
+        } else {
+            let (a, b, output) = (Dense(b.t()), Dense(a), output.t());
+            multiply(arch, pool, [n, m, k], scale, Left::Source(&a), &b, output, epilogue.t())
+        }
+    }
 }

@@ -1,0 +1,147 @@
+//! Packing: operands rearranged into micropanels, the order in which the microkernel reads them.
+//!
+//! A micropanel is `width` lines of an operand (rows of A, columns of B) over a range of depth, stored depth by
+//! depth: element (line, d) at `[d·width + line]`. Lines beyond the operand are 0.
+
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
+
+use crate::arch::Arch;
+use crate::element::Element;
+use crate::error::Result;
+use crate::parallel::{Pool, Rows};
+use crate::view::MatRef;
+
+/// An operand that can be packed: a dense matrix, or an image seen through a filter's taps. The seam through
+/// which convolution is a matrix product without a column matrix.
+pub(crate) trait PanelSource<T: Element>: Sync {
+    /// Packs `lines` (at most `width`) over `depth` into `panel`, which holds `width` elements for each depth.
+    fn pack<S: Simd>(
+        &self,
+        simd: S,
+        panel: &mut [T],
+        width: usize,
+        lines: Range<usize>,
+        depth: Range<usize>,
+    );
+}
+
+/// A matrix whose rows are the lines and whose columns are the depth: A itself, or Bᵀ.
+pub(crate) struct Dense<'a, T>(pub(crate) MatRef<'a, T>);
+
+impl<T: Element> PanelSource<T> for Dense<'_, T> {
+    #[inline(always)]
+    fn pack<S: Simd>(
+        &self,
+        _simd: S,
+        panel: &mut [T],
+        width: usize,
+        lines: Range<usize>,
+        depth: Range<usize>,
+    ) {
+        assert!(lines.end <= self.0.rows() && depth.end <= self.0.cols());
+        assert!(lines.len() <= width && panel.len() == width * depth.len());
+        if lines.len() < width {
+            return self.pack_edge(panel, width, lines, depth);
+        }
+        // A width known to the compiler turns the copies into plain vector moves.
+        match width {
+            4 => self.pack_full::<4>(panel, lines.start, depth),
+            6 => self.pack_full::<6>(panel, lines.start, depth),
+            8 => self.pack_full::<8>(panel, lines.start, depth),
+            12 => self.pack_full::<12>(panel, lines.start, depth),
+            16 => self.pack_full::<16>(panel, lines.start, depth),
+            32 => self.pack_full::<32>(panel, lines.start, depth),
+            _ => self.pack_edge(panel, width, lines, depth),
+        }
+    }
+}
+
+impl<T: Element> Dense<'_, T> {
+    #[inline(always)]
+    fn pack_full<const W: usize>(&self, panel: &mut [T], line: usize, depth: Range<usize>) {
+        let [line_stride, depth_stride] = self.0.strides();
+        let mut from = self.0.at(line, depth.start);
+        let (steps, _) = panel.as_chunks_mut::<W>();
+        for step in steps {
+            if line_stride == 1 {
+                // SAFETY: W whole lines of this depth lie within the matrix, checked in `pack`.
+                *step = unsafe { from.cast::<[T; W]>().read() };
+            } else {
+                for (i, to) in step.iter_mut().enumerate() {
+                    // SAFETY: as above.
+                    *to = unsafe { *from.wrapping_offset(i as isize * line_stride) };
+                }
+            }
+            from = from.wrapping_offset(depth_stride);
+        }
+    }
+
+    #[inline(always)]
+    fn pack_edge(&self, panel: &mut [T], width: usize, lines: Range<usize>, depth: Range<usize>) {
+        for (step, d) in panel.chunks_exact_mut(width).zip(depth) {
+            let (inside, beyond) = step.split_at_mut(lines.len());
+            for (to, line) in inside.iter_mut().zip(lines.clone()) {
+                // SAFETY: the element lies within the matrix, checked in `pack`.
+                *to = unsafe { *self.0.at(line, d) };
+            }
+            beyond.fill(T::zero());
+        }
+    }
+}
+
+/// Elements that `lines` lines over `depth` take when packed in panels of `width`.
+pub(crate) fn packed_len(lines: usize, width: usize, depth: usize) -> usize {
+    lines.next_multiple_of(width) * depth
+}
+
+/// Elements a task packs, at least.
+const PART_LEN: usize = 16 * 1024;
+
+/// Packs `lines` of `source` over `depth` into `panels`, which must hold [`packed_len`] elements.
+pub(crate) fn pack_panels<T: Element, P: PanelSource<T>>(
+    arch: Arch,
+    pool: Pool,
+    source: &P,
+    panels: &mut [T],
+    width: usize,
+    lines: Range<usize>,
+    depth: Range<usize>,
+) -> Result<()> {
+    let panel_len = width * depth.len();
+    let count = lines.len().div_ceil(width);
+    let part_panels = PART_LEN.div_ceil(panel_len.max(1));
+    let panels = Rows::new(panels, count, panel_len);
+    pool.for_each_part(panels, part_panels, |part, panels| {
+        let start = lines.start + part * part_panels * width;
+        let lines = start..lines.end.min(start + panels.rows * width);
+        arch.dispatch(PackPart { source, panels: panels.data, width, lines, depth: depth.clone() });
+    })
+}
+
+struct PackPart<'a, T, P> {
+    source: &'a P,
+    panels: &'a mut [T],
+    width: usize,
+    lines: Range<usize>,
+    depth: Range<usize>,
+}
+
+impl<T: Element, P: PanelSource<T>> WithSimd for PackPart<'_, T, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { source, panels, width, lines, depth } = self;
+        if depth.is_empty() {
+            return;
+        }
+        let mut start = lines.start;
+        for panel in panels.chunks_exact_mut(width * depth.len()) {
+            let end = lines.end.min(start + width);
+            source.pack(simd, panel, width, start..end, depth.clone());
+            start = end;
+        }
+    }
+}

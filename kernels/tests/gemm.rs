@@ -1,0 +1,262 @@
+//! GEMM against its naive twin: every layout, scale, epilogue and edge.
+
+use kasoku_kernels::gemm::{Bias, Epilogue, gemm, gemm_with};
+use kasoku_kernels::{Element, Error, MatMut, MatRef, reference, set_num_threads};
+use proptest::prelude::*;
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// How a matrix lies in its slice.
+#[derive(Debug, Clone, Copy)]
+enum Layout {
+    Rows,
+    Columns,
+    /// Rows from the last to the first, columns likewise.
+    Reversed,
+    /// Every third element, with gaps between rows.
+    Spread,
+}
+
+const LAYOUTS: [Layout; 4] = [Layout::Rows, Layout::Columns, Layout::Reversed, Layout::Spread];
+
+impl Layout {
+    /// Slice length, offset and strides for a shape.
+    fn of(self, [rows, cols]: [usize; 2]) -> (usize, usize, [isize; 2]) {
+        let len = rows * cols;
+        match self {
+            Layout::Rows => (len, 0, [cols as isize, 1]),
+            Layout::Columns => (len, 0, [1, rows as isize]),
+            Layout::Reversed => (len, len.saturating_sub(1), [-(cols as isize), -1]),
+            Layout::Spread => (rows * (3 * cols + 5), 0, [3 * cols as isize + 5, 3]),
+        }
+    }
+}
+
+struct Matrix<T> {
+    data: Vec<T>,
+    shape: [usize; 2],
+    layout: Layout,
+}
+
+impl<T: Element> Matrix<T> {
+    fn new(shape: [usize; 2], layout: Layout, mut value: impl FnMut() -> T) -> Self {
+        let data = (0..layout.of(shape).0).map(|_| value()).collect();
+        Self { data, shape, layout }
+    }
+
+    fn view(&self) -> MatRef<'_, T> {
+        let (_, offset, strides) = self.layout.of(self.shape);
+        MatRef::strided(&self.data, offset, self.shape, strides).unwrap()
+    }
+
+    fn view_mut(&mut self) -> MatMut<'_, T> {
+        let (_, offset, strides) = self.layout.of(self.shape);
+        MatMut::strided(&mut self.data, offset, self.shape, strides).unwrap()
+    }
+
+    fn to_rows(&self) -> Vec<T> {
+        let [rows, cols] = self.shape;
+        let view = self.view();
+        (0..rows * cols).map(|at| view.get(at / cols, at % cols)).collect()
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Case {
+    size: [usize; 3],
+    layouts: [Layout; 3],
+    scale: [f64; 2],
+    bias: usize,
+    relu: bool,
+    seed: u64,
+}
+
+fn random<T: Element>(rng: &mut Xoshiro256PlusPlus) -> T {
+    T::of(rng.random_range(-1.0..1.0))
+}
+
+/// Runs ours and the twin on small integers, whose sums are exact in any order.
+fn check_exact<T: Element>(case: &Case) {
+    let [m, n, k] = case.size;
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(case.seed);
+    let mut integer = || T::of(f64::from(rng.random_range(-3i32..=3)));
+    let a = Matrix::new([m, k], case.layouts[0], &mut integer);
+    let b = Matrix::new([k, n], case.layouts[1], &mut integer);
+    let bias: Vec<T> = (0..m.max(n)).map(|_| integer()).collect();
+    let mut c = Matrix::new([m, n], case.layouts[2], &mut integer);
+    let [alpha, beta] = case.scale.map(T::of);
+    if beta == T::zero() {
+        c.data.fill(T::nan()); // must not be read
+    }
+    let mut expected = Matrix { data: c.data.clone(), ..c };
+    let bias = match case.bias {
+        0 => Bias::None,
+        1 => Bias::PerRow(&bias[..m]),
+        _ => Bias::PerColumn(&bias[..n]),
+    };
+    let epilogue = Epilogue { bias, relu: case.relu };
+    reference::gemm::gemm(alpha, a.view(), b.view(), beta, &mut expected.view_mut(), epilogue);
+    gemm_with(alpha, a.view(), b.view(), beta, c.view_mut(), epilogue).unwrap();
+    // Bits rather than values: NaN between the rows of a spread layout must stay as it was.
+    let bits =
+        |matrix: &Matrix<T>| matrix.data.iter().map(|x| x.as_f64().to_bits()).collect::<Vec<_>>();
+    let same = bits(&c)
+        .iter()
+        .zip(bits(&expected))
+        .all(|(&x, y)| x == y || (f64::from_bits(x) == 0.0 && f64::from_bits(y) == 0.0));
+    assert!(same, "{} {case:?}\n{:?}\n{:?}", T::NAME, c.to_rows(), expected.to_rows());
+}
+
+fn layout() -> impl Strategy<Value = Layout> {
+    prop::sample::select(LAYOUTS.to_vec())
+}
+
+/// Sizes around the tiles of every instruction set (4×3, 6×16, 6×8, 12×32, 12×16) and beyond.
+fn size() -> impl Strategy<Value = usize> {
+    prop_oneof![4 => 0usize..36, 1 => 36usize..110]
+}
+
+/// Depths around a block's 256.
+fn depth() -> impl Strategy<Value = usize> {
+    prop_oneof![4 => 0usize..20, 1 => 250usize..262, 1 => 505usize..520]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agrees_with_the_definition(
+        (m, n, k) in (size(), size(), depth()),
+        layouts in [layout(), layout(), layout()],
+        alpha in prop::sample::select(vec![1.0, 0.0, -2.0, 0.5]),
+        beta in prop::sample::select(vec![0.0, 1.0, 2.0, -0.5]),
+        bias in 0usize..3,
+        relu: bool,
+        seed: u64,
+    ) {
+        let case = Case { size: [m, n, k], layouts, scale: [alpha, beta], bias, relu, seed };
+        check_exact::<f32>(&case);
+        check_exact::<f64>(&case);
+    }
+}
+
+#[test]
+fn large_products_agree_with_the_definition() {
+    // More than one block of rows, of depth, and (for 5000 columns in f64) of columns.
+    for (size, layouts) in [
+        ([300, 70, 600], [Layout::Rows, Layout::Rows, Layout::Rows]),
+        ([70, 300, 300], [Layout::Columns, Layout::Reversed, Layout::Columns]),
+        ([20, 5000, 257], [Layout::Rows, Layout::Columns, Layout::Rows]),
+    ] {
+        let case = Case { size, layouts, scale: [1.0, 1.0], bias: 2, relu: true, seed: 7 };
+        check_exact::<f32>(&case);
+        check_exact::<f64>(&case);
+    }
+}
+
+/// The dot product as if computed in twice the precision of f64 (Ogita, Rump and Oishi 2005, Dot2), and Σ|xᵢ·yᵢ|.
+fn compensated_dot(pairs: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
+    let (mut sum, mut error, mut magnitude) = (0.0f64, 0.0f64, 0.0f64);
+    for (x, y) in pairs {
+        let product = x * y;
+        let next = sum + product;
+        let rounded = next - sum;
+        error += x.mul_add(y, -product) + ((sum - (next - rounded)) + (product - rounded));
+        sum = next;
+        magnitude += product.abs();
+    }
+    (sum + error, magnitude)
+}
+
+/// |C − Ĉ| ≤ λ·√k·u·|A||B| element by element: the probabilistic bound of Higham and Mary 2019, which with λ = 6 fails
+/// once in 10⁷ elements. The sure bound, k·u, would not notice a product that was left out.
+fn check_error_bound<T: Element>(size: [usize; 3]) {
+    let [m, n, k] = size;
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(3);
+    let a = Matrix::<T>::new([m, k], Layout::Rows, || random(&mut rng));
+    let b = Matrix::<T>::new([k, n], Layout::Rows, || random(&mut rng));
+    let mut c = Matrix::<T>::new([m, n], Layout::Rows, T::nan);
+    gemm(T::one(), a.view(), b.view(), T::zero(), c.view_mut()).unwrap();
+    let unit = T::epsilon().as_f64() / 2.0;
+    let gamma = 6.0 * ((k + 1) as f64).sqrt() * unit;
+    for i in 0..m {
+        for j in 0..n {
+            let factors = |p| (a.view().get(i, p).as_f64(), b.view().get(p, j).as_f64());
+            let (sum, magnitude) = compensated_dot((0..k).map(factors));
+            let error = (c.view().get(i, j).as_f64() - sum).abs();
+            let bound = gamma * magnitude;
+            assert!(error <= bound, "{} {size:?} ({i}, {j}): {error} > {bound}", T::NAME);
+            let largest = (0..k).map(factors).fold(0.0f64, |max, (x, y)| max.max((x * y).abs()));
+            assert!(bound < largest, "the bound would not notice a missing product");
+        }
+    }
+}
+
+#[test]
+fn rounding_stays_within_the_bound() {
+    for size in [[17, 33, 9], [64, 64, 64], [50, 20, 784], [13, 7, 4320]] {
+        check_error_bound::<f32>(size);
+        check_error_bound::<f64>(size);
+    }
+}
+
+#[test]
+fn nan_and_infinity_propagate() {
+    for k in [1, 40, 300] {
+        let mut a = Matrix::<f32>::new([20, k], Layout::Rows, || 1.0);
+        let mut b = Matrix::<f32>::new([k, 40], Layout::Rows, || 1.0);
+        a.data[3 * k] = f32::NAN; // row 3
+        a.data[7 * k] = f32::INFINITY; // row 7
+        b.data[5] = f32::NEG_INFINITY; // column 5
+        b.data[9] = 0.0; // column 9: infinity · 0 is NaN in row 7
+        let mut c = Matrix::<f32>::new([20, 40], Layout::Rows, || 0.0);
+        gemm(1.0, a.view(), b.view(), 0.0, c.view_mut()).unwrap();
+        let c = c.view();
+        assert!((0..40).all(|j| c.get(3, j).is_nan()));
+        assert_eq!(c.get(7, 0), f32::INFINITY);
+        assert!(c.get(7, 9).is_nan());
+        assert_eq!(c.get(0, 5), f32::NEG_INFINITY);
+        assert_eq!(c.get(0, 0), k as f32);
+    }
+}
+
+#[test]
+fn relu_passes_nan() {
+    let (a, b) = ([f32::NAN, -1.0], [1.0f32]);
+    let mut c = [5.0f32; 2];
+    let relu = Epilogue { relu: true, ..Epilogue::default() };
+    let (a, b) = (MatRef::new(&a, [2, 1]).unwrap(), MatRef::new(&b, [1, 1]).unwrap());
+    gemm_with(1.0, a, b, 0.0, MatMut::new(&mut c, [2, 1]).unwrap(), relu).unwrap();
+    assert!(c[0].is_nan());
+    assert_eq!(c[1], 0.0);
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(5);
+    for size in [[100, 100, 784], [150, 333, 520], [1000, 31, 100]] {
+        let [m, n, k] = size;
+        let a = Matrix::<f32>::new([m, k], Layout::Rows, || random(&mut rng));
+        let b = Matrix::<f32>::new([k, n], Layout::Columns, || random(&mut rng));
+        let results = [1, 2, 3, 8].map(|threads| {
+            set_num_threads(threads);
+            let mut c = Matrix::<f32>::new([m, n], Layout::Rows, || 0.0);
+            gemm(1.0, a.view(), b.view(), 0.0, c.view_mut()).unwrap();
+            c.data.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+        });
+        set_num_threads(0);
+        assert!(results.iter().all(|bits| *bits == results[0]), "{size:?}");
+    }
+}
+
+#[test]
+fn sizes_that_do_not_fit_are_errors() {
+    let (a, b) = ([0f32; 6], [0f32; 6]);
+    let mut c = [0f32; 4];
+    let (a, b) = (MatRef::new(&a, [2, 3]).unwrap(), MatRef::new(&b, [2, 3]).unwrap());
+    let error = gemm(1.0, a, b, 0.0, MatMut::new(&mut c, [2, 2]).unwrap()).unwrap_err();
+    assert_eq!(error.to_string(), "gemm: A is 2×3 and B 2×3, C is 2×2: expected m×k, k×n and m×n");
+    let bias = Epilogue { bias: Bias::PerColumn(&[0.0; 3]), relu: false };
+    let error = gemm_with(1.0, a, b.t(), 0.0, MatMut::new(&mut c, [2, 2]).unwrap(), bias);
+    assert!(matches!(error, Err(Error::Length { expected: 2, found: 3, .. })));
+}
