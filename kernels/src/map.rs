@@ -40,11 +40,12 @@ pub(crate) fn map<T: Element, const OUT: usize, const IN: usize>(
         check_len(name, operand, slice, len)?;
     }
     let arch = Arch::current()?;
-    let pool = Pool::current()?.when(len * (OUT + IN), PARALLEL_LEN);
+    let pool = Pool::for_work(len * (OUT + IN), PARALLEL_LEN)?;
     let slices = (outputs.map(|(_, slice)| slice), inputs.map(|(_, slice)| slice));
     pool.for_each_part(slices, PART_LEN, |_, (outputs, inputs)| {
         arch.dispatch(MapPart { op, outputs, inputs });
-    })
+    });
+    Ok(())
 }
 
 struct MapPart<'a, T, Op, const OUT: usize, const IN: usize> {

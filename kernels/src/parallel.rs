@@ -104,27 +104,27 @@ fn pool(threads: usize) -> Result<&'static ThreadPool> {
 /// The way to run tasks, taken once at a kernel's border.
 #[derive(Clone, Copy)]
 pub(crate) struct Pool {
-    threads: usize,
+    /// None for the calling thread alone.
+    threads: Option<&'static ThreadPool>,
 }
 
 impl Pool {
-    pub(crate) fn current() -> Result<Self> {
-        Ok(Self { threads: num_threads()? })
+    /// The pool for `work` (multiply-adds, or elements touched): the calling thread where that is below `threshold`.
+    pub(crate) fn for_work(work: usize, threshold: usize) -> Result<Self> {
+        let threads = num_threads()?;
+        if threads == 1 || work < threshold { Ok(Self::SERIAL) } else { Self::of(threads) }
     }
 
-    /// One thread, for work too small to share.
-    pub(crate) fn serial() -> Self {
-        Self { threads: 1 }
-    }
+    /// The calling thread.
+    pub(crate) const SERIAL: Self = Self { threads: None };
 
-    /// This pool, or one thread where `work` (multiply-adds, or elements touched) is below `threshold`.
-    pub(crate) fn when(self, work: usize, threshold: usize) -> Self {
-        if work < threshold { Self::serial() } else { self }
+    fn of(threads: usize) -> Result<Self> {
+        Ok(Self { threads: Some(pool(threads)?) })
     }
 
     /// Runs `body(task)` for each of `0..tasks`.
-    pub(crate) fn for_each(self, tasks: usize, body: impl Fn(usize) + Sync) -> Result<()> {
-        self.for_each_part(Range { start: 0, end: tasks }, 1, |task, _| body(task))
+    pub(crate) fn for_each(self, tasks: usize, body: impl Fn(usize) + Sync) {
+        self.for_each_part(Range { start: 0, end: tasks }, 1, |task, _| body(task));
     }
 
     /// Cuts `data` into parts of `part_len` units and runs `body(index, part)` for each.
@@ -133,18 +133,17 @@ impl Pool {
         data: P,
         part_len: usize,
         body: impl Fn(usize, P) + Sync,
-    ) -> Result<()> {
+    ) {
         let part_len = part_len.max(1);
         let parts = data.len().div_ceil(part_len);
-        if self.threads == 1 || parts <= 1 {
-            run_serial(data, part_len, parts, &body);
-        } else if rayon::current_thread_index().is_some() {
-            // Already on a pool: ours, or the caller's own.
-            run_parallel(data, part_len, 0, parts, &body);
-        } else {
-            pool(self.threads)?.install(|| run_parallel(data, part_len, 0, parts, &body));
+        match self.threads {
+            Some(pool) if parts > 1 => {
+                let run = || run_parallel(data, part_len, 0, parts, &body);
+                // On a pool already, ours or the caller's own: stay there.
+                if rayon::current_thread_index().is_some() { run() } else { pool.install(run) }
+            }
+            _ => run_serial(data, part_len, parts, &body),
         }
-        Ok(())
     }
 }
 
@@ -323,13 +322,11 @@ mod tests {
             let mut data = vec![0usize; 1003];
             let mut rows = vec![0usize; 1003 * 3];
             let parts = (data.as_mut_slice(), Rows::new(rows.as_mut_slice(), 1003, 3));
-            Pool { threads }
-                .for_each_part(parts, 10, |index, (part, rows)| {
-                    assert_eq!(rows.data.len(), part.len() * 3);
-                    part.iter_mut().for_each(|x| *x += index + 1);
-                    rows.data.fill(index + 1);
-                })
-                .unwrap();
+            Pool::of(threads).unwrap().for_each_part(parts, 10, |index, (part, rows)| {
+                assert_eq!(rows.data.len(), part.len() * 3);
+                part.iter_mut().for_each(|x| *x += index + 1);
+                rows.data.fill(index + 1);
+            });
             assert!(data.iter().enumerate().all(|(i, &x)| x == i / 10 + 1));
             assert!(rows.iter().enumerate().all(|(i, &x)| x == i / 30 + 1));
         }

@@ -1,12 +1,19 @@
 //! 2-D convolution, NCHW, and its two gradients; [`im2col`] and [`col2im`] for those who want the column matrix.
 
+mod backward_weight;
+mod columns;
+mod forward;
 mod geometry;
+mod plane;
+mod source;
 
 pub use geometry::{ConvGeometry, Window};
 
 use crate::element::Element;
 use crate::error::{Result, check_len, checked_size};
-use crate::reference;
+
+/// Multiply-adds below which waking a thread costs more than it saves.
+const PARALLEL_WORK: usize = 1 << 19;
 
 /// y = x ∗ w + bias, then ReLU if `relu`; x, w and y as [`ConvGeometry`] says, bias of one value a filter.
 ///
@@ -29,8 +36,7 @@ pub fn forward<T: Element>(
     if let Some(bias) = bias {
         check_len(OP, "bias", bias, geometry.weight()[0])?;
     }
-    reference::conv::forward(geometry, x, w, bias, relu, y);
-    Ok(())
+    forward::forward(geometry, x, w, bias, relu, y)
 }
 
 /// dx, the gradient by x, from dy, the gradient by y.
@@ -47,8 +53,7 @@ pub fn backward_data<T: Element>(
     check_len(OP, "dy", dy, geometry.output_len())?;
     check_len(OP, "w", w, geometry.weight_len())?;
     check_len(OP, "dx", dx, geometry.input_len())?;
-    reference::conv::backward_data(geometry, dy, w, dx);
-    Ok(())
+    forward::backward_data(geometry, dy, w, dx)
 }
 
 /// dw, the gradient by w, and db, the gradient by the bias, from dy, the gradient by y.
@@ -69,11 +74,10 @@ pub fn backward_weight<T: Element>(
     if let Some(db) = &db {
         check_len(OP, "db", db, geometry.weight()[0])?;
     }
-    reference::conv::backward_weight(geometry, x, dy, dw);
     if let Some(db) = db {
-        reference::conv::backward_bias(geometry, dy, db);
+        backward_weight::backward_bias(geometry, dy, db)?;
     }
-    Ok(())
+    backward_weight::backward_weight(geometry, x, dy, dw)
 }
 
 /// The column matrix of x (batch, channels, height, width): a row for each window, in the order (n, y, x), and in it
@@ -88,8 +92,7 @@ pub fn im2col<T: Element>(
     col: &mut [T],
 ) -> Result<()> {
     check_columns("conv::im2col", input, window, x, col)?;
-    reference::conv::im2col(input, window, x, col);
-    Ok(())
+    columns::im2col(input, window, x, col)
 }
 
 /// The adjoint of [`im2col`]: each element of x is the sum of the cells it was copied to.
@@ -103,8 +106,7 @@ pub fn col2im<T: Element>(
     x: &mut [T],
 ) -> Result<()> {
     check_columns("conv::col2im", input, window, x, col)?;
-    reference::conv::col2im(input, window, col, x);
-    Ok(())
+    columns::col2im(input, window, col, x)
 }
 
 fn check_columns<T>(

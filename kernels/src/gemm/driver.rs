@@ -8,12 +8,8 @@ use super::macrokernel::{Block, Output};
 use super::packing::{PanelSource, pack_panels, packed_len};
 use crate::arch::Arch;
 use crate::element::Element;
-use crate::error::Result;
 use crate::parallel::Pool;
 use crate::workspace::with_scratch;
-
-/// Multiply-adds below which waking a thread costs more than it saves.
-const PARALLEL_WORK: usize = 1 << 20;
 
 /// Tasks that a block of C is cut into where its rows alone give fewer: enough to keep 4 cores even.
 const MIN_TASKS: usize = 8;
@@ -37,14 +33,13 @@ pub(crate) fn pack_left<T: Element, A: PanelSource<T>>(
     a: &A,
     [m, k]: [usize; 2],
     panels: &mut [T],
-) -> Result<()> {
+) {
     let Blocking { mr, kc, .. } = Blocking::of::<T>(arch, k);
     for start in (0..k).step_by(kc) {
         let depth = start..k.min(start + kc);
         let block = &mut panels[packed_len(m, mr, depth.start)..packed_len(m, mr, depth.end)];
-        pack_panels(arch, pool, a, block, mr, 0..m, depth)?;
+        pack_panels(arch, pool, a, block, mr, 0..m, depth);
     }
-    Ok(())
 }
 
 /// C = relu(α·A·B + β·C + bias), where `a` gives rows of A and `b` columns of B.
@@ -61,9 +56,9 @@ pub(crate) unsafe fn multiply<T: Element, A: PanelSource<T>, B: PanelSource<T>>(
     b: &B,
     c: Output<T>,
     epilogue: Epilogue<'_, T>,
-) -> Result<()> {
+) {
     if m == 0 || n == 0 {
-        return Ok(());
+        return;
     }
     let Blocking { mr, nr, mc, nc, kc } = Blocking::of::<T>(arch, k);
     if let Bias::PerColumn(bias) = epilogue.bias
@@ -77,7 +72,6 @@ pub(crate) unsafe fn multiply<T: Element, A: PanelSource<T>, B: PanelSource<T>>(
             unsafe { multiply(arch, pool, [m, n, k], scale, a, b, c, epilogue) }
         });
     }
-    let pool = pool.when(m.saturating_mul(n).saturating_mul(k), PARALLEL_WORK);
     let [alpha, beta] = scale;
     let a_len = if matches!(a, Left::Source(_)) { packed_len(m, mr, kc) } else { 0 };
     let row_blocks = m.div_ceil(mc);
@@ -89,14 +83,14 @@ pub(crate) unsafe fn multiply<T: Element, A: PanelSource<T>, B: PanelSource<T>>(
             for start in (0..k.max(1)).step_by(kc) {
                 let depth = start..k.min(start + kc);
                 let b_panels = &mut b_scratch[..packed_len(cols, nr, depth.len())];
-                pack_panels(arch, pool, b, b_panels, nr, col..col + cols, depth.clone())?;
+                pack_panels(arch, pool, b, b_panels, nr, col..col + cols, depth.clone());
                 let a_panels = match a {
                     Left::Packed(all) => {
                         &all[packed_len(m, mr, depth.start)..packed_len(m, mr, depth.end)]
                     }
                     Left::Source(a) => {
                         let panels = &mut a_scratch[..packed_len(m, mr, depth.len())];
-                        pack_panels(arch, pool, a, panels, mr, 0..m, depth.clone())?;
+                        pack_panels(arch, pool, a, panels, mr, 0..m, depth.clone());
                         &*panels
                     }
                 };
@@ -119,16 +113,15 @@ pub(crate) unsafe fn multiply<T: Element, A: PanelSource<T>, B: PanelSource<T>>(
                 // SAFETY: the caller's promises; the bias is padded above.
                 unsafe {
                     if plain && beta == T::zero() {
-                        grid.compute(arch, pool, block, &Store)?;
+                        grid.compute(arch, pool, block, &Store);
                     } else if plain && beta == T::one() {
-                        grid.compute(arch, pool, block, &Accumulate)?;
+                        grid.compute(arch, pool, block, &Accumulate);
                     } else {
-                        grid.compute(arch, pool, block, &general)?;
+                        grid.compute(arch, pool, block, &general);
                     }
                 }
             }
         }
-        Ok(())
     })
 }
 
@@ -149,7 +142,7 @@ impl Grid {
         pool: Pool,
         block: Block<'_, T>,
         finish: &F,
-    ) -> Result<()> {
+    ) {
         let panels = block.cols.div_ceil(self.nr);
         let groups = MIN_TASKS.div_ceil(self.row_blocks).min(panels);
         let group_cols = panels.div_ceil(groups) * self.nr;
@@ -168,7 +161,7 @@ impl Grid {
             };
             // SAFETY: the caller's promises; the parts are disjoint.
             arch.dispatch(unsafe { Compute::new(part, finish) });
-        })
+        });
     }
 }
 

@@ -18,6 +18,9 @@ use crate::view::{MatMut, MatRef};
 use driver::{Left, multiply};
 use packing::Dense;
 
+/// Multiply-adds below which waking a thread costs more than it saves.
+const PARALLEL_WORK: usize = 1 << 20;
+
 /// C = α·A·B + β·C, A of m×k, B of k×n, C of m×n, any strides (so a transpose is a view, [`MatRef::t`]).
 ///
 /// β = 0 never reads C. NaN and infinities propagate as IEEE 754 says.
@@ -61,7 +64,8 @@ pub fn gemm_with<T: Element>(
         Bias::PerRow(bias) => check_len(OP, "bias (one for each row)", bias, m)?,
         Bias::PerColumn(bias) => check_len(OP, "bias (one for each column)", bias, n)?,
     }
-    let (arch, pool) = (Arch::current()?, Pool::current()?);
+    let arch = Arch::current()?;
+    let pool = Pool::for_work(m.saturating_mul(n).saturating_mul(k), PARALLEL_WORK)?;
     let output = Output { start: c.as_mut_ptr(), strides: c.strides() };
     let scale = [alpha, beta];
     // Lanes run along C's columns, so its columns should be contiguous: where its rows are, Cᵀ = Bᵀ·Aᵀ.
@@ -75,4 +79,5 @@ pub fn gemm_with<T: Element>(
             multiply(arch, pool, [n, m, k], scale, Left::Source(&a), &b, output, epilogue.t())
         }
     }
+    Ok(())
 }

@@ -9,7 +9,6 @@ use pulp::{Simd, WithSimd};
 
 use crate::arch::Arch;
 use crate::element::Element;
-use crate::error::Result;
 use crate::parallel::{Pool, Rows};
 use crate::view::MatRef;
 
@@ -108,7 +107,7 @@ pub(crate) fn pack_panels<T: Element, P: PanelSource<T>>(
     width: usize,
     lines: Range<usize>,
     depth: Range<usize>,
-) -> Result<()> {
+) {
     let panel_len = width * depth.len();
     let count = lines.len().div_ceil(width);
     let part_panels = PART_LEN.div_ceil(panel_len.max(1));
@@ -117,7 +116,7 @@ pub(crate) fn pack_panels<T: Element, P: PanelSource<T>>(
         let start = lines.start + part * part_panels * width;
         let lines = start..lines.end.min(start + panels.rows * width);
         arch.dispatch(PackPart { source, panels: panels.data, width, lines, depth: depth.clone() });
-    })
+    });
 }
 
 struct PackPart<'a, T, P> {

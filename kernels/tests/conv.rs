@@ -1,0 +1,168 @@
+//! Convolution against its naive twin: any geometry, all three passes, and the column matrix.
+
+use kasoku_kernels::conv::{self, ConvGeometry, Window};
+use kasoku_kernels::{Element, Error, reference, set_num_threads};
+use proptest::prelude::*;
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// Small integers, whose sums are exact in any order.
+fn integers<T: Element>(len: usize, seed: u64) -> Vec<T> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    (0..len).map(|_| T::of(f64::from(rng.random_range(-3i32..=3)))).collect()
+}
+
+fn len(shape: [usize; 4]) -> usize {
+    shape.iter().product()
+}
+
+fn nans<T: Element>(len: usize) -> Vec<T> {
+    vec![T::nan(); len]
+}
+
+fn check_all<T: Element>(geometry: &ConvGeometry, relu: bool, seed: u64) {
+    let x = integers::<T>(len(geometry.input()), seed);
+    let w = integers::<T>(len(geometry.weight()), seed + 1);
+    let dy = integers::<T>(len(geometry.output()), seed + 2);
+    let bias = integers::<T>(geometry.weight()[0], seed + 3);
+    let bias = (seed % 2 == 0).then_some(bias.as_slice());
+
+    let (mut y, mut expected) = (nans::<T>(dy.len()), nans::<T>(dy.len()));
+    conv::forward(geometry, &x, &w, bias, relu, &mut y).unwrap();
+    reference::conv::forward(geometry, &x, &w, bias, relu, &mut expected);
+    assert!(y == expected, "{} forward {geometry:?}", T::NAME);
+
+    let (mut dx, mut expected) = (nans::<T>(x.len()), nans::<T>(x.len()));
+    conv::backward_data(geometry, &dy, &w, &mut dx).unwrap();
+    reference::conv::backward_data(geometry, &dy, &w, &mut expected);
+    assert!(dx == expected, "{} backward data {geometry:?}", T::NAME);
+
+    let (mut dw, mut expected) = (nans::<T>(w.len()), nans::<T>(w.len()));
+    let (mut db, mut expected_db) = (nans::<T>(geometry.weight()[0]), nans(geometry.weight()[0]));
+    conv::backward_weight(geometry, &x, &dy, &mut dw, Some(&mut db)).unwrap();
+    reference::conv::backward_weight(geometry, &x, &dy, &mut expected);
+    reference::conv::backward_bias(geometry, &dy, &mut expected_db);
+    assert!(dw == expected, "{} backward weight {geometry:?}", T::NAME);
+    assert!(db == expected_db, "{} backward bias {geometry:?}", T::NAME);
+}
+
+fn check_columns<T: Element>(input: [usize; 4], window: &Window, seed: u64) {
+    let [out_h, out_w] = window.output([input[2], input[3]]).unwrap();
+    let col_len = input[0] * out_h * out_w * input[1] * window.area();
+    let x = integers::<T>(len(input), seed);
+    let (mut col, mut expected) = (nans::<T>(col_len), nans::<T>(col_len));
+    conv::im2col(input, window, &x, &mut col).unwrap();
+    reference::conv::im2col(input, window, &x, &mut expected);
+    assert!(col == expected, "{} im2col {input:?} {window:?}", T::NAME);
+
+    let col = integers::<T>(col_len, seed + 1);
+    let (mut x, mut expected) = (nans::<T>(x.len()), nans::<T>(x.len()));
+    conv::col2im(input, window, &col, &mut x).unwrap();
+    reference::conv::col2im(input, window, &col, &mut expected);
+    assert!(x == expected, "{} col2im {input:?} {window:?}", T::NAME);
+}
+
+/// Any geometry: windows larger than the stride and smaller, larger than the image (in its padding), non-square, of one
+/// pixel; batches and channels of 0 and 1.
+fn geometry() -> impl Strategy<Value = ConvGeometry> {
+    let window = ([1usize..6, 1usize..6], [1usize..4, 1usize..4], [0usize..5, 0usize..5]);
+    let input = (0usize..4, 0usize..4, 1usize..13, 1usize..24);
+    (input, 0usize..9, window).prop_filter_map(
+        "the window must fit",
+        |((n, c, h, w), filters, (size, stride, pad))| {
+            ConvGeometry::new([n, c, h, w], filters, Window { size, stride, pad }).ok()
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agrees_with_the_definition(geometry in geometry(), relu: bool, seed in 0u64..1 << 40) {
+        check_all::<f32>(&geometry, relu, seed);
+        check_all::<f64>(&geometry, relu, seed);
+        check_columns::<f32>(geometry.input(), &geometry.window(), seed);
+        check_columns::<f64>(geometry.input(), &geometry.window(), seed);
+    }
+}
+
+#[test]
+fn the_books_layers_agree_with_the_definition() {
+    for (channels, filters, size, filter, pad) in [
+        (1, 30, 28, 5, 0),
+        (1, 16, 28, 3, 1),
+        (16, 16, 28, 3, 1),
+        (16, 32, 14, 3, 1),
+        (32, 32, 14, 3, 2),
+        (32, 64, 8, 3, 1),
+        (64, 64, 8, 3, 1),
+    ] {
+        let window = Window::new(filter, filter).pad(pad);
+        let geometry = ConvGeometry::new([3, channels, size, size], filters, window).unwrap();
+        check_all::<f32>(&geometry, true, 2);
+    }
+    // More images than parts of the batch.
+    let geometry = ConvGeometry::new([37, 2, 7, 7], 5, Window::new(3, 3).pad(1)).unwrap();
+    check_all::<f64>(&geometry, false, 4);
+}
+
+#[test]
+fn col2im_is_the_adjoint_of_im2col() {
+    let (input, window) = ([2, 3, 7, 8], Window::new(3, 2).stride(2).pad(1));
+    let [out_h, out_w] = window.output([7, 8]).unwrap();
+    let x = integers::<f64>(len(input), 1);
+    let col = integers::<f64>(2 * out_h * out_w * 3 * 6, 2);
+    let (mut col_of_x, mut x_of_col) = (nans(col.len()), nans(x.len()));
+    conv::im2col(input, &window, &x, &mut col_of_x).unwrap();
+    conv::col2im(input, &window, &col, &mut x_of_col).unwrap();
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    assert_eq!(dot(&col_of_x, &col), dot(&x, &x_of_col));
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(9);
+    let mut random =
+        |len: usize| -> Vec<f32> { (0..len).map(|_| rng.random_range(-1.0..1.0)).collect() };
+    let geometry = ConvGeometry::new([21, 3, 14, 14], 8, Window::new(3, 3).pad(1)).unwrap();
+    let (x, w) = (random(len(geometry.input())), random(len(geometry.weight())));
+    let (dy, bias) = (random(len(geometry.output())), random(8));
+    let results = [1, 2, 3, 8].map(|threads| {
+        set_num_threads(threads);
+        let mut y = nans::<f32>(dy.len());
+        let mut dx = nans::<f32>(x.len());
+        let (mut dw, mut db) = (nans::<f32>(w.len()), nans::<f32>(8));
+        conv::forward(&geometry, &x, &w, Some(&bias), true, &mut y).unwrap();
+        conv::backward_data(&geometry, &dy, &w, &mut dx).unwrap();
+        conv::backward_weight(&geometry, &x, &dy, &mut dw, Some(&mut db)).unwrap();
+        [y, dx, dw, db].concat().iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+    });
+    set_num_threads(0);
+    assert!(results.iter().all(|bits| *bits == results[0]));
+}
+
+#[test]
+fn nan_on_the_image_reaches_every_window_over_it_and_no_other() {
+    let geometry = ConvGeometry::new([1, 1, 5, 5], 1, Window::new(3, 3).pad(1)).unwrap();
+    let mut x = [1.0f32; 25];
+    x[0] = f32::NAN;
+    let mut y = [0.0; 25];
+    conv::forward(&geometry, &x, &[1.0; 9], None, false, &mut y).unwrap();
+    let nan: Vec<usize> = (0..25).filter(|&at| y[at].is_nan()).collect();
+    assert_eq!(nan, [0, 1, 5, 6]);
+}
+
+#[test]
+fn slices_that_do_not_fit_are_errors() {
+    let geometry = ConvGeometry::new([1, 1, 5, 5], 2, Window::new(3, 3)).unwrap();
+    let (x, w, mut y) = ([0.0f32; 25], [0.0f32; 18], [7.0f32; 18]);
+    let error = conv::forward(&geometry, &x[1..], &w, None, false, &mut y).unwrap_err();
+    assert_eq!(error.to_string(), "conv::forward: x has 24 elements, expected 25");
+    let error = conv::forward(&geometry, &x, &w, Some(&[0.0; 3]), false, &mut y).unwrap_err();
+    assert!(matches!(error, Error::Length { operand: "bias", expected: 2, found: 3, .. }));
+    assert!(conv::backward_data(&geometry, &y[..17], &w, &mut [0.0; 25]).is_err());
+    assert!(conv::backward_weight(&geometry, &x, &y.clone(), &mut [0.0; 17], None).is_err());
+    assert!(conv::im2col([1, 1, 5, 5], &Window::new(6, 6), &x, &mut y).is_err());
+    assert_eq!(y, [7.0; 18], "a call that fails writes nothing");
+}
