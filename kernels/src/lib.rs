@@ -12,6 +12,7 @@ mod error;
 pub mod gemm;
 mod map;
 mod parallel;
+pub mod probe;
 pub mod reference;
 mod simd;
 mod view;

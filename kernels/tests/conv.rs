@@ -1,10 +1,13 @@
 //! Convolution against its naive twin: any geometry, all three passes, and the column matrix.
 
+mod shapes;
+
 use kasoku_kernels::conv::{self, ConvGeometry, Window};
 use kasoku_kernels::{Element, Error, reference, set_num_threads};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use shapes::{CONVOLUTIONS, Convolution};
 
 /// Small integers, whose sums are exact in any order.
 fn integers<T: Element>(len: usize, seed: u64) -> Vec<T> {
@@ -25,7 +28,7 @@ fn check_all<T: Element>(geometry: &ConvGeometry, relu: bool, seed: u64) {
     let w = integers::<T>(len(geometry.weight()), seed + 1);
     let dy = integers::<T>(len(geometry.output()), seed + 2);
     let bias = integers::<T>(geometry.weight()[0], seed + 3);
-    let bias = (seed % 2 == 0).then_some(bias.as_slice());
+    let bias = seed.is_multiple_of(2).then_some(bias.as_slice());
 
     let (mut y, mut expected) = (nans::<T>(dy.len()), nans::<T>(dy.len()));
     conv::forward(geometry, &x, &w, bias, relu, &mut y).unwrap();
@@ -89,15 +92,7 @@ proptest! {
 
 #[test]
 fn the_books_layers_agree_with_the_definition() {
-    for (channels, filters, size, filter, pad) in [
-        (1, 30, 28, 5, 0),
-        (1, 16, 28, 3, 1),
-        (16, 16, 28, 3, 1),
-        (16, 32, 14, 3, 1),
-        (32, 32, 14, 3, 2),
-        (32, 64, 8, 3, 1),
-        (64, 64, 8, 3, 1),
-    ] {
+    for Convolution { channels, filters, size, filter, pad, .. } in CONVOLUTIONS {
         let window = Window::new(filter, filter).pad(pad);
         let geometry = ConvGeometry::new([3, channels, size, size], filters, window).unwrap();
         check_all::<f32>(&geometry, true, 2);

@@ -7,7 +7,7 @@ use super::source::Taps;
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::Result;
-use crate::gemm::driver::{Left, multiply};
+use crate::gemm::driver::{Left, Product};
 use crate::gemm::packing::Dense;
 use crate::gemm::{Epilogue, Output};
 use crate::parallel::{Pool, Rows};
@@ -49,13 +49,17 @@ pub(super) fn backward_weight<T: Element>(
                     let windows = unsafe { Taps::new(haloed, &tap_offsets, &pixel_offsets) };
                     let dy = &dy[n * gradient_len..][..gradient_len];
                     let dy = MatRef::new(dy, [filters, pixels]).expect("one image of dy");
-                    let scale = [T::one(), if n == images.start { T::zero() } else { T::one() }];
+                    let product = Product {
+                        size: [taps, filters, pixels],
+                        alpha: T::one(),
+                        beta: if n == images.start { T::zero() } else { T::one() },
+                        a: Left::Source(&windows),
+                        b: &Dense(dy),
+                        c: output,
+                        epilogue: Epilogue::default(),
+                    };
                     // SAFETY: `sum` is this task's own taps × filters.
-                    unsafe {
-                        let (size, a) = ([taps, filters, pixels], Left::Source(&windows));
-                        let epilogue = Epilogue::default();
-                        multiply(arch, Pool::SERIAL, size, scale, a, &Dense(dy), output, epilogue);
-                    }
+                    unsafe { product.compute(arch, Pool::SERIAL) };
                 }
             });
         });

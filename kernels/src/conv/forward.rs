@@ -11,7 +11,7 @@ use super::source::Taps;
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::Result;
-use crate::gemm::driver::{Left, multiply, pack_left, packed_left_len};
+use crate::gemm::driver::{Left, Product, pack_left, packed_left_len};
 use crate::gemm::packing::{Dense, PanelSource};
 use crate::gemm::{Bias, Epilogue, Output};
 use crate::parallel::{Pool, Rows};
@@ -104,11 +104,10 @@ fn correlate<T: Element>(
                 let windows = unsafe { Taps::new(haloed, &pixel_offsets, &tap_offsets) };
                 let output = Output { start: y.data.as_mut_ptr(), strides: [pixels as isize, 1] };
                 let a = Left::<T, Dense<'_, T>>::Packed(packed);
+                let (size, alpha, beta) = ([rows, pixels, taps], T::one(), T::zero());
+                let product = Product { size, alpha, beta, a, b: &windows, c: output, epilogue };
                 // SAFETY: `y` is this task's own rows × pixels, the bias was checked to hold `rows`.
-                unsafe {
-                    let (size, scale) = ([rows, pixels, taps], [T::one(), T::zero()]);
-                    multiply(arch, Pool::SERIAL, size, scale, a, &windows, output, epilogue)
-                }
+                unsafe { product.compute(arch, Pool::SERIAL) };
             });
         });
     });

@@ -42,118 +42,130 @@ pub(crate) fn pack_left<T: Element, A: PanelSource<T>>(
     }
 }
 
-/// C = relu(α·A·B + β·C + bias), where `a` gives rows of A and `b` columns of B.
-///
-/// # Safety
-/// - `c` must be valid for m×n elements, for this call alone, and no two of them the same.
-/// - A bias must have m or n elements.
-pub(crate) unsafe fn multiply<T: Element, A: PanelSource<T>, B: PanelSource<T>>(
-    arch: Arch,
-    pool: Pool,
-    [m, n, k]: [usize; 3],
-    scale: [T; 2],
-    a: Left<'_, T, A>,
-    b: &B,
-    c: Output<T>,
-    epilogue: Epilogue<'_, T>,
-) {
-    if m == 0 || n == 0 {
-        return;
+/// C = relu(α·A·B + β·C + bias).
+pub(crate) struct Product<'a, T, A, B> {
+    /// `[m, n, k]`.
+    pub(crate) size: [usize; 3],
+    pub(crate) alpha: T,
+    pub(crate) beta: T,
+    /// Gives the rows of A.
+    pub(crate) a: Left<'a, T, A>,
+    /// Gives the columns of B.
+    pub(crate) b: &'a B,
+    pub(crate) c: Output<T>,
+    pub(crate) epilogue: Epilogue<'a, T>,
+}
+
+impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
+    /// Computes C.
+    ///
+    /// # Safety
+    /// - `c` must be valid for m×n elements, for this call alone, and no two of them the same.
+    /// - A bias must have m elements (per row) or n (per column).
+    pub(crate) unsafe fn compute(self, arch: Arch, pool: Pool) {
+        let [m, n, k] = self.size;
+        if m == 0 || n == 0 {
+            return;
+        }
+        let blocking = Blocking::of::<T>(arch, k);
+        match self.epilogue.bias {
+            Bias::PerColumn(bias) if bias.len() % blocking.nr != 0 => {
+                with_scratch(n.next_multiple_of(blocking.nr), |padded| {
+                    padded[..n].copy_from_slice(bias);
+                    padded[n..].fill(T::zero());
+                    let epilogue = Epilogue { bias: Bias::PerColumn(padded), ..self.epilogue };
+                    // SAFETY: the caller's promises, and the bias is padded now.
+                    unsafe { self.blocks(arch, pool, blocking, epilogue) }
+                });
+            }
+            // SAFETY: the caller's promises, and the bias needs no padding.
+            _ => unsafe { self.blocks(arch, pool, blocking, self.epilogue) },
+        }
     }
-    let Blocking { mr, nr, mc, nc, kc } = Blocking::of::<T>(arch, k);
-    if let Bias::PerColumn(bias) = epilogue.bias
-        && bias.len() % nr != 0
-    {
-        return with_scratch(bias.len().next_multiple_of(nr), |padded| {
-            padded[..n].copy_from_slice(bias);
-            padded[n..].fill(T::zero());
-            let epilogue = Epilogue { bias: Bias::PerColumn(padded), ..epilogue };
-            // SAFETY: the caller's promises; the bias is only longer.
-            unsafe { multiply(arch, pool, [m, n, k], scale, a, b, c, epilogue) }
-        });
-    }
-    let [alpha, beta] = scale;
-    let a_len = if matches!(a, Left::Source(_)) { packed_len(m, mr, kc) } else { 0 };
-    let row_blocks = m.div_ceil(mc);
-    with_scratch(a_len + packed_len(n.min(nc), nr, kc), |scratch| {
-        let (a_scratch, b_scratch) = scratch.split_at_mut(a_len);
-        for col in (0..n).step_by(nc) {
-            let cols = nc.min(n - col);
-            // Depth 0 still has one block: C = β·C + bias.
-            for start in (0..k.max(1)).step_by(kc) {
-                let depth = start..k.min(start + kc);
-                let b_panels = &mut b_scratch[..packed_len(cols, nr, depth.len())];
-                pack_panels(arch, pool, b, b_panels, nr, col..col + cols, depth.clone());
-                let a_panels = match a {
-                    Left::Packed(all) => {
-                        &all[packed_len(m, mr, depth.start)..packed_len(m, mr, depth.end)]
-                    }
-                    Left::Source(a) => {
-                        let panels = &mut a_scratch[..packed_len(m, mr, depth.len())];
-                        pack_panels(arch, pool, a, panels, mr, 0..m, depth.clone());
-                        &*panels
-                    }
-                };
-                let block = Block {
-                    a: a_panels,
-                    b: b_panels,
-                    depth: depth.len(),
-                    rows: m,
-                    cols,
-                    row: 0,
-                    col,
-                    c,
-                };
-                let beta = if depth.start == 0 { beta } else { T::one() };
-                let epilogue = if depth.end == k { epilogue } else { Epilogue::default() };
-                let general = General { alpha, beta, epilogue };
-                let plain =
-                    alpha == T::one() && matches!(epilogue.bias, Bias::None) && !epilogue.relu;
-                let grid = Grid { mr, nr, mc, row_blocks };
-                // SAFETY: the caller's promises; the bias is padded above.
-                unsafe {
-                    if plain && beta == T::zero() {
-                        grid.compute(arch, pool, block, &Store);
-                    } else if plain && beta == T::one() {
-                        grid.compute(arch, pool, block, &Accumulate);
-                    } else {
-                        grid.compute(arch, pool, block, &general);
-                    }
+
+    /// The loops JC and PC: packs a block of B and one of A, and hands them to the tasks.
+    ///
+    /// # Safety
+    /// As [`Product::compute`], and a bias per column must be padded to a whole number of tiles.
+    unsafe fn blocks(&self, arch: Arch, pool: Pool, blocking: Blocking, epilogue: Epilogue<'_, T>) {
+        let [m, n, k] = self.size;
+        let Blocking { mr, nr, nc, kc, .. } = blocking;
+        let a_len = if matches!(self.a, Left::Source(_)) { packed_len(m, mr, kc) } else { 0 };
+        with_scratch(a_len + packed_len(n.min(nc), nr, kc), |scratch| {
+            let (a_scratch, b_scratch) = scratch.split_at_mut(a_len);
+            for col in (0..n).step_by(nc) {
+                let cols = nc.min(n - col);
+                // Depth 0 still has one block: C = β·C + bias.
+                for start in (0..k.max(1)).step_by(kc) {
+                    let depth = start..k.min(start + kc);
+                    let b = &mut b_scratch[..packed_len(cols, nr, depth.len())];
+                    pack_panels(arch, pool, self.b, b, nr, col..col + cols, depth.clone());
+                    let a = match self.a {
+                        Left::Packed(all) => {
+                            &all[packed_len(m, mr, depth.start)..packed_len(m, mr, depth.end)]
+                        }
+                        Left::Source(source) => {
+                            let a = &mut a_scratch[..packed_len(m, mr, depth.len())];
+                            pack_panels(arch, pool, source, a, mr, 0..m, depth.clone());
+                            a
+                        }
+                    };
+                    let (rows, depth_len, c) = (m, depth.len(), self.c);
+                    let block = Block { a, b, depth: depth_len, rows, cols, row: 0, col, c };
+                    let finish = General {
+                        alpha: self.alpha,
+                        beta: if depth.start == 0 { self.beta } else { T::one() },
+                        epilogue: if depth.end == k { epilogue } else { Epilogue::default() },
+                    };
+                    // SAFETY: the caller's promises.
+                    unsafe { Grid { blocking, block }.compute(arch, pool, finish) }
                 }
             }
-        }
-    })
+        });
+    }
 }
 
-/// How a block of C is cut into tasks: by blocks of rows, and by groups of panels where those are few.
-struct Grid {
-    mr: usize,
-    nr: usize,
-    mc: usize,
-    row_blocks: usize,
+/// A block of C cut into tasks: by blocks of rows, and by groups of panels where those are few.
+struct Grid<'a, T> {
+    blocking: Blocking,
+    block: Block<'a, T>,
 }
 
-impl Grid {
+impl<T: Element> Grid<'_, T> {
+    /// Chooses the kernel: the plain ones know at compile time that there is nothing to scale or to add.
+    ///
     /// # Safety
-    /// As [`Block::compute`], for all of `block`.
-    unsafe fn compute<T: Element, F: Finish<T>>(
-        &self,
-        arch: Arch,
-        pool: Pool,
-        block: Block<'_, T>,
-        finish: &F,
-    ) {
-        let panels = block.cols.div_ceil(self.nr);
-        let groups = MIN_TASKS.div_ceil(self.row_blocks).min(panels);
-        let group_cols = panels.div_ceil(groups) * self.nr;
+    /// As [`Block::compute`], for all of the block.
+    unsafe fn compute(&self, arch: Arch, pool: Pool, finish: General<'_, T>) {
+        let General { alpha, beta, epilogue } = finish;
+        let plain = alpha == T::one() && matches!(epilogue.bias, Bias::None) && !epilogue.relu;
+        // SAFETY: the caller's promises.
+        unsafe {
+            if plain && beta == T::zero() {
+                self.run(arch, pool, &Store);
+            } else if plain && beta == T::one() {
+                self.run(arch, pool, &Accumulate);
+            } else {
+                self.run(arch, pool, &finish);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Grid::compute`].
+    unsafe fn run<F: Finish<T>>(&self, arch: Arch, pool: Pool, finish: &F) {
+        let Self { blocking: Blocking { mr, nr, mc, .. }, block } = *self;
+        let row_blocks = block.rows.div_ceil(mc);
+        let panels = block.cols.div_ceil(nr);
+        let groups = MIN_TASKS.div_ceil(row_blocks).min(panels);
+        let group_cols = panels.div_ceil(groups) * nr;
         let groups = block.cols.div_ceil(group_cols);
-        pool.for_each(self.row_blocks * groups, |task| {
-            let row = task / groups * self.mc;
-            let col = task % groups * group_cols;
+        pool.for_each(row_blocks * groups, |task| {
+            let (row, col) = (task / groups * mc, task % groups * group_cols);
             let part = Block {
-                a: &block.a[packed_len(row, self.mr, block.depth)..],
-                b: &block.b[packed_len(col, self.nr, block.depth)..],
-                rows: self.mc.min(block.rows - row),
+                a: &block.a[packed_len(row, mr, block.depth)..],
+                b: &block.b[packed_len(col, nr, block.depth)..],
+                rows: mc.min(block.rows - row),
                 cols: group_cols.min(block.cols - col),
                 row: block.row + row,
                 col: block.col + col,

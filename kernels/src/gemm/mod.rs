@@ -15,7 +15,7 @@ use crate::element::Element;
 use crate::error::{Error, Result, check_len};
 use crate::parallel::Pool;
 use crate::view::{MatMut, MatRef};
-use driver::{Left, multiply};
+use driver::{Left, Product};
 use packing::Dense;
 
 /// Multiply-adds below which waking a thread costs more than it saves.
@@ -67,17 +67,15 @@ pub fn gemm_with<T: Element>(
     let arch = Arch::current()?;
     let pool = Pool::for_work(m.saturating_mul(n).saturating_mul(k), PARALLEL_WORK)?;
     let output = Output { start: c.as_mut_ptr(), strides: c.strides() };
-    let scale = [alpha, beta];
-    // Lanes run along C's columns, so its columns should be contiguous: where its rows are, Cᵀ = Bᵀ·Aᵀ.
-    // SAFETY: `c` is an exclusive view without repeated elements, `epilogue` was checked.
-    unsafe {
-        if c.strides()[1].abs() <= c.strides()[0].abs() {
-            let (a, b) = (Dense(a), Dense(b.t()));
-            multiply(arch, pool, [m, n, k], scale, Left::Source(&a), &b, output, epilogue)
-        } else {
-            let (a, b, output) = (Dense(b.t()), Dense(a), output.t());
-            multiply(arch, pool, [n, m, k], scale, Left::Source(&a), &b, output, epilogue.t())
-        }
-    }
+    // Lanes run along C's columns, so those should be contiguous; where the rows are, Cᵀ = Bᵀ·Aᵀ.
+    let transposed = c.strides()[1].abs() > c.strides()[0].abs();
+    let (size, rows, columns, c, epilogue) = if transposed {
+        ([n, m, k], Dense(b.t()), Dense(a), output.t(), epilogue.t())
+    } else {
+        ([m, n, k], Dense(a), Dense(b.t()), output, epilogue)
+    };
+    let product = Product { size, alpha, beta, a: Left::Source(&rows), b: &columns, c, epilogue };
+    // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
+    unsafe { product.compute(arch, pool) };
     Ok(())
 }

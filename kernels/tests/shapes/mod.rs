@@ -1,0 +1,58 @@
+//! Named shapes, shared by the tests and the benchmarks.
+#![allow(dead_code)] // each of them uses some
+
+/// Matrix products: m, n, k.
+pub const PRODUCTS: [(&str, [usize; 3]); 14] = [
+    ("square 32", [32, 32, 32]),
+    ("square 64", [64, 64, 64]),
+    ("square 128", [128, 128, 128]),
+    ("square 256", [256, 256, 256]),
+    ("square 512", [512, 512, 512]),
+    ("two-layer forward", [100, 50, 784]),
+    ("two-layer weights", [784, 50, 100]),
+    ("mlp forward", [100, 100, 784]),
+    ("mlp hidden", [100, 100, 100]),
+    ("mlp weights", [784, 100, 100]),
+    ("simple affine", [100, 100, 4320]),
+    ("deep affine", [100, 50, 1024]),
+    ("output", [100, 10, 50]),
+    ("one sample", [1, 100, 784]),
+];
+
+/// A square convolution of stride 1.
+#[derive(Debug, Clone, Copy)]
+pub struct Convolution {
+    pub name: &'static str,
+    pub channels: usize,
+    pub filters: usize,
+    /// Height and width of the input.
+    pub size: usize,
+    /// Height and width of the filter.
+    pub filter: usize,
+    pub pad: usize,
+}
+
+/// The convolutions of the book's SimpleConvNet and DeepConvNet.
+pub const CONVOLUTIONS: [Convolution; 7] = [
+    convolution("simple 1", 1, 30, 28, 5, 0),
+    convolution("deep 1", 1, 16, 28, 3, 1),
+    convolution("deep 2", 16, 16, 28, 3, 1),
+    convolution("deep 3", 16, 32, 14, 3, 1),
+    convolution("deep 4", 32, 32, 14, 3, 2),
+    convolution("deep 5", 32, 64, 8, 3, 1),
+    convolution("deep 6", 64, 64, 8, 3, 1),
+];
+
+const fn convolution(
+    name: &'static str,
+    channels: usize,
+    filters: usize,
+    size: usize,
+    filter: usize,
+    pad: usize,
+) -> Convolution {
+    Convolution { name, channels, filters, size, filter, pad }
+}
+
+/// Elements in vectors: in L1, L2, and beyond.
+pub const VECTORS: [(&str, usize); 3] = [("4 Ki", 1 << 12), ("64 Ki", 1 << 16), ("4 Mi", 1 << 22)];
