@@ -5,16 +5,23 @@
 //! [`Element`] (`f32` and `f64`), run with the widest instruction set of the machine ([`arch`]) on a
 //! thread pool of their own ([`num_threads`]), and give the same bits on any number of threads.
 
+pub mod activation;
 pub mod arch;
+pub mod batch_norm;
 pub mod conv;
+pub mod dropout;
 mod element;
 mod error;
 pub mod gemm;
 mod map;
+pub mod optimize;
 mod parallel;
+pub mod pool;
 pub mod probe;
+pub mod reduce;
 pub mod reference;
 mod simd;
+pub mod softmax;
 mod view;
 mod workspace;
 
