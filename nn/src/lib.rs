@@ -1,2 +1,4 @@
 #![forbid(unsafe_code)]
 //! x
+
+pub mod data;
