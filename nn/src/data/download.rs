@@ -61,9 +61,7 @@ fn fetch_all<M: AsRef<str>>(
 ) -> Result<(), DataError> {
     fs::create_dir_all(dir).map_err(DataError::io(dir))?;
     for file in files {
-        let whole = file
-            .locate(dir)
-            .is_some_and(|path| file.read(&path).is_ok());
+        let whole = file.locate(dir).is_some_and(|path| file.read(&path).is_ok());
         if !whole {
             fetch(agent, mirrors, file, dir, progress)?;
         }
@@ -87,10 +85,7 @@ fn fetch<M: AsRef<str>>(
             Err(reason) => reasons.push((url, reason.to_string())),
         }
     }
-    Err(DataError::Download {
-        file: file.name,
-        reasons,
-    })
+    Err(DataError::Download { file: file.name, reasons })
 }
 
 fn fetch_from(
@@ -168,9 +163,7 @@ mod tests {
                 }
                 let request = String::from_utf8(request).unwrap();
                 let path = request.split(' ').nth(1).unwrap_or_default();
-                let body = path
-                    .strip_prefix("/mnist/")
-                    .and_then(|name| contents.get(name));
+                let body = path.strip_prefix("/mnist/").and_then(|name| contents.get(name));
                 // The client may hang up first.
                 let _ = respond(&mut stream, answer, body.map(Vec::as_slice));
             }
@@ -193,13 +186,8 @@ mod tests {
             Answer::Endless => (None, &vec![0x1f; LARGEST as usize + 1][..]),
             Answer::Whole | Answer::Forbidden => (Some(body.len()), body),
         };
-        let length = length
-            .map(|n| format!("Content-Length: {n}\r\n"))
-            .unwrap_or_default();
-        write!(
-            stream,
-            "HTTP/1.1 200 OK\r\nConnection: close\r\n{length}\r\n"
-        )?;
+        let length = length.map(|n| format!("Content-Length: {n}\r\n")).unwrap_or_default();
+        write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n{length}\r\n")?;
         stream.write_all(sent)
     }
 
@@ -218,33 +206,19 @@ mod tests {
     impl Case {
         fn new() -> Self {
             let small = small([5, 5, 2, 2]);
-            let contents = small
-                .iter()
-                .map(|(file, bytes)| (format!("{}.gz", file.name), gzip(bytes)));
+            let contents =
+                small.iter().map(|(file, bytes)| (format!("{}.gz", file.name), gzip(bytes)));
             let contents = contents.collect();
             let files = small.map(|(file, _)| file);
-            Self {
-                files,
-                dir: tempfile::tempdir().unwrap(),
-                contents,
-            }
+            Self { files, dir: tempfile::tempdir().unwrap(), contents }
         }
 
         fn run(&self, mirrors: &[String], progress: Progress) -> Result<(), DataError> {
-            fetch_all(
-                &local_agent(),
-                mirrors,
-                &self.files,
-                self.dir.path(),
-                progress,
-            )
+            fetch_all(&local_agent(), mirrors, &self.files, self.dir.path(), progress)
         }
 
         fn present(&self) -> Vec<PathBuf> {
-            fs::read_dir(self.dir.path())
-                .unwrap()
-                .map(|entry| entry.unwrap().path())
-                .collect()
+            fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect()
         }
     }
 
@@ -272,10 +246,7 @@ mod tests {
             let path = case.dir.path().join(format!("{}.gz", file.name));
             assert_eq!(file.locate(case.dir.path()), Some(path.clone()));
             let bytes = fs::read(path).unwrap();
-            assert_eq!(
-                seen[file.name],
-                (bytes.len() as u64, Some(bytes.len() as u64))
-            );
+            assert_eq!(seen[file.name], (bytes.len() as u64, Some(bytes.len() as u64)));
             assert_eq!(bytes, case.contents[&format!("{}.gz", file.name)]);
         }
         // What is there and whole is not fetched again: no mirror is asked.
@@ -284,22 +255,14 @@ mod tests {
 
     #[test]
     fn a_bad_mirror_falls_to_the_next() {
-        for bad in [
-            Answer::Other,
-            Answer::Forbidden,
-            Answer::BreaksOff,
-            Answer::Short,
-            Answer::Endless,
-        ] {
+        for bad in
+            [Answer::Other, Answer::Forbidden, Answer::BreaksOff, Answer::Short, Answer::Endless]
+        {
             let case = Case::new();
             let mirrors = [bad, Answer::Whole].map(|answer| mirror(answer, &case.contents));
             case.run(&mirrors, &mut |_, _, _| {}).unwrap();
             assert_eq!(case.present().len(), 4);
-            assert!(
-                case.files
-                    .iter()
-                    .all(|f| f.read(&f.locate(case.dir.path()).unwrap()).is_ok())
-            );
+            assert!(case.files.iter().all(|f| f.read(&f.locate(case.dir.path()).unwrap()).is_ok()));
         }
     }
 
@@ -308,40 +271,27 @@ mod tests {
         let case = Case::new();
         let damaged = case.dir.path().join(format!("{}.gz", case.files[2].name));
         fs::write(&damaged, "half of a").unwrap();
-        case.run(&[mirror(Answer::Whole, &case.contents)], &mut |_, _, _| {})
-            .unwrap();
+        case.run(&[mirror(Answer::Whole, &case.contents)], &mut |_, _, _| {}).unwrap();
         assert!(case.files[2].read(&damaged).is_ok());
     }
 
     #[test]
     fn when_all_fail_each_is_listed_and_nothing_is_left() {
         let case = Case::new();
-        let closed = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut mirrors = vec![format!("http://{closed}/")];
-        for answer in [
-            Answer::Forbidden,
-            Answer::Other,
-            Answer::BreaksOff,
-            Answer::Short,
-            Answer::Endless,
-        ] {
+        for answer in
+            [Answer::Forbidden, Answer::Other, Answer::BreaksOff, Answer::Short, Answer::Endless]
+        {
             mirrors.push(mirror(answer, &case.contents));
         }
         let error = case.run(&mirrors, &mut |_, _, _| {}).unwrap_err();
-        let DataError::Download { file, reasons } = &error else {
-            panic!("{error}")
-        };
+        let DataError::Download { file, reasons } = &error else { panic!("{error}") };
         assert_eq!(*file, case.files[0].name);
         assert_eq!(reasons.len(), mirrors.len());
         let text = error.to_string();
         for (mirror, (url, _)) in mirrors.iter().zip(reasons) {
-            assert!(
-                url.starts_with(mirror.as_str()) && text.contains(url.as_str()),
-                "{text}"
-            );
+            assert!(url.starts_with(mirror.as_str()) && text.contains(url.as_str()), "{text}");
         }
         assert!(reasons[1].1.contains("403"), "{text}");
         assert!(reasons[2].1.contains("SHA-256"), "{text}");

@@ -164,8 +164,6 @@ impl DataError {
 }
 
 fn list(reasons: &[(String, String)]) -> String {
-    let lines = reasons
-        .iter()
-        .map(|(address, reason)| format!("{address}: {reason}"));
+    let lines = reasons.iter().map(|(address, reason)| format!("{address}: {reason}"));
     lines.collect::<Vec<_>>().join("; ")
 }

@@ -14,17 +14,11 @@ pub(super) struct Stroke {
 pub(super) type Style = &'static [Stroke];
 
 const fn open(points: &'static [(i8, i8)]) -> Stroke {
-    Stroke {
-        points,
-        closed: false,
-    }
+    Stroke { points, closed: false }
 }
 
 const fn closed(points: &'static [(i8, i8)]) -> Stroke {
-    Stroke {
-        points,
-        closed: true,
-    }
+    Stroke { points, closed: true }
 }
 
 /// The styles of the digits 0 to 9.
@@ -256,10 +250,8 @@ mod tests {
             for style in *styles {
                 let points = || style.iter().flat_map(|stroke| stroke.points);
                 assert!(points().all(|&(x, y)| (0..=100).contains(&x) && (0..=100).contains(&y)));
-                let (top, bottom) = (
-                    points().map(|p| p.1).min().unwrap(),
-                    points().map(|p| p.1).max().unwrap(),
-                );
+                let (top, bottom) =
+                    (points().map(|p| p.1).min().unwrap(), points().map(|p| p.1).max().unwrap());
                 assert!(top <= 5 && bottom >= 95, "{digit}: {top} to {bottom}");
                 assert!(style.iter().all(|stroke| stroke.points.len() >= 3));
             }

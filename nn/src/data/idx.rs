@@ -114,13 +114,11 @@ fn parse_plain(mut stream: impl Read, kind: Kind, path: &str) -> Result<Content,
     let header = read_up_to(&mut stream, header_len, path)?;
     let word = |i: usize| {
         let bytes = header.get(4 * i..4 * i + 4).and_then(|b| b.try_into().ok());
-        bytes
-            .map(u32::from_be_bytes)
-            .ok_or_else(|| DataError::Truncated {
-                path: path.to_owned(),
-                expected: header_len,
-                found: header.len() as u64,
-            })
+        bytes.map(u32::from_be_bytes).ok_or_else(|| DataError::Truncated {
+            path: path.to_owned(),
+            expected: header_len,
+            found: header.len() as u64,
+        })
     };
 
     let (magic, expected) = (word(0)?, kind.magic());
@@ -144,11 +142,7 @@ fn parse_plain(mut stream: impl Read, kind: Kind, path: &str) -> Result<Content,
     if kind == Kind::Images {
         let (rows, columns) = (word(2)? as usize, word(3)? as usize);
         if (rows, columns) != (IMAGE_SIDE, IMAGE_SIDE) {
-            return Err(DataError::ImageSize {
-                path: path.to_owned(),
-                rows,
-                columns,
-            });
+            return Err(DataError::ImageSize { path: path.to_owned(), rows, columns });
         }
     }
 
@@ -157,10 +151,7 @@ fn parse_plain(mut stream: impl Read, kind: Kind, path: &str) -> Result<Content,
     let items = read_up_to(&mut stream, expected + 1, path)?;
     let found = items.len() as u64;
     if found > expected {
-        return Err(DataError::Trailing {
-            path: path.to_owned(),
-            expected: header_len + expected,
-        });
+        return Err(DataError::Trailing { path: path.to_owned(), expected: header_len + expected });
     }
     if found < expected {
         return Err(DataError::Truncated {
@@ -172,11 +163,7 @@ fn parse_plain(mut stream: impl Read, kind: Kind, path: &str) -> Result<Content,
     if kind == Kind::Labels {
         check_labels(&items, path)?;
     }
-    Ok(Content {
-        header,
-        items,
-        count: count as usize,
-    })
+    Ok(Content { header, items, count: count as usize })
 }
 
 /// At most `limit` bytes of the stream. The vector starts empty and doubles as bytes arrive.
@@ -190,20 +177,13 @@ fn read_up_to(stream: &mut impl Read, limit: u64, path: &str) -> Result<Vec<u8>,
                 path: path.to_owned(),
                 source: io::Error::new(
                     error.kind(),
-                    format!(
-                        "truncated ({} bytes came out before it broke off)",
-                        bytes.len()
-                    ),
+                    format!("truncated ({} bytes came out before it broke off)", bytes.len()),
                 ),
             }),
-            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Err(DataError::Gzip {
-                path: path.to_owned(),
-                source: error,
-            }),
-            _ => Err(DataError::Io {
-                path: path.to_owned(),
-                source: error,
-            }),
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+                Err(DataError::Gzip { path: path.to_owned(), source: error })
+            }
+            _ => Err(DataError::Io { path: path.to_owned(), source: error }),
         },
     }
 }
@@ -254,17 +234,9 @@ mod tests {
         }
         let plain = labels(4, &[0, 9, 5, 1]);
         for bytes in [plain.clone(), gzip(&plain)] {
-            assert_eq!(
-                parse(bytes.as_slice(), Kind::Labels, "f").unwrap().items,
-                [0, 9, 5, 1]
-            );
+            assert_eq!(parse(bytes.as_slice(), Kind::Labels, "f").unwrap().items, [0, 9, 5, 1]);
         }
-        assert_eq!(
-            parse(images(0, 28, &[]).as_slice(), Kind::Images, "f")
-                .unwrap()
-                .count,
-            0
-        );
+        assert_eq!(parse(images(0, 28, &[]).as_slice(), Kind::Images, "f").unwrap().count, 0);
     }
 
     #[test]
@@ -296,16 +268,10 @@ mod tests {
     fn a_wrong_length_is_named() {
         let whole = images(2, 28, &[0; 2 * PIXELS]);
         for len in [0, 3, 4, 15] {
-            assert!(
-                message(&whole[..len], Kind::Images).contains("expected 16"),
-                "{len}"
-            );
+            assert!(message(&whole[..len], Kind::Images).contains("expected 16"), "{len}");
         }
         let text = message(&whole[..whole.len() - 1], Kind::Images);
-        assert!(
-            text.contains("truncated: 1583 bytes") && text.contains("1584"),
-            "{text}"
-        );
+        assert!(text.contains("truncated: 1583 bytes") && text.contains("1584"), "{text}");
         let long = [whole, vec![0]].concat();
         assert!(message(&long, Kind::Images).contains("trailing"));
         assert!(message(&gzip(&long), Kind::Images).contains("trailing"));
@@ -316,10 +282,7 @@ mod tests {
         let whole = gzip(&labels(3, &[1, 2, 3]));
         // Every proper prefix with the gzip magic, those that lack only the CRC and length included.
         for len in 2..whole.len() {
-            assert!(
-                message(&whole[..len], Kind::Labels).contains("truncated"),
-                "{len}"
-            );
+            assert!(message(&whole[..len], Kind::Labels).contains("truncated"), "{len}");
         }
         let mut wrong_crc = whole.clone();
         let at = whole.len() - 8;

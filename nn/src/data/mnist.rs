@@ -50,10 +50,7 @@ impl MnistFile {
     /// Its path in a folder, without or with `.gz`.
     pub(super) fn locate(&self, dir: &Path) -> Option<PathBuf> {
         let names = [self.name.to_owned(), format!("{}.gz", self.name)];
-        names
-            .into_iter()
-            .map(|name| dir.join(name))
-            .find(|path| path.is_file())
+        names.into_iter().map(|name| dir.join(name)).find(|path| path.is_file())
     }
 
     /// Parses a stream and holds it to the checksum; `path` is the name for messages.
@@ -62,11 +59,7 @@ impl MnistFile {
         let found = hex_digest(&[&content.header, &content.items]);
         if found != self.sha256 {
             let path = path.to_owned();
-            return Err(DataError::Checksum {
-                path,
-                expected: self.sha256,
-                found,
-            });
+            return Err(DataError::Checksum { path, expected: self.sha256, found });
         }
         Ok(content)
     }
@@ -105,11 +98,7 @@ impl Mnist {
 
     /// Where downloads are kept: `kasoku/mnist` in the user's cache directory, if there is one.
     pub fn cache_dir() -> Option<PathBuf> {
-        Some(
-            user_cache(|name| env::var_os(name), env::home_dir())?
-                .join("kasoku")
-                .join("mnist"),
-        )
+        Some(user_cache(|name| env::var_os(name), env::home_dir())?.join("kasoku").join("mnist"))
     }
 
     /// MNIST from the first folder that has it, as [`find`](Self::find) with `dir` looks for it. With
@@ -157,10 +146,7 @@ fn fetch(
 
 /// SHA-256 of the parts joined, in hexadecimal.
 fn hex_digest(parts: &[&[u8]]) -> String {
-    let digest = parts
-        .iter()
-        .fold(Sha256::new(), |hash, part| hash.chain_update(part))
-        .finalize();
+    let digest = parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -187,11 +173,8 @@ fn find_among(
 ) -> Result<PathBuf, DataError> {
     let mut searched = Vec::new();
     for (origin, dir) in places {
-        let missing: Vec<_> = files
-            .iter()
-            .filter(|file| file.locate(&dir).is_none())
-            .map(|file| file.name)
-            .collect();
+        let missing: Vec<_> =
+            files.iter().filter(|file| file.locate(&dir).is_none()).map(|file| file.name).collect();
         if missing.is_empty() {
             return Ok(dir);
         }
@@ -201,15 +184,8 @@ fn find_among(
         };
         searched.push(format!("{origin} {} ({reason})", dir.display()));
     }
-    let files = files
-        .iter()
-        .map(|file| file.name)
-        .collect::<Vec<_>>()
-        .join(", ");
-    Err(DataError::NotFound {
-        searched: searched.join("; "),
-        files,
-    })
+    let files = files.iter().map(|file| file.name).collect::<Vec<_>>().join(", ");
+    Err(DataError::NotFound { searched: searched.join("; "), files })
 }
 
 /// The user's cache directory by the platform's custom, `XDG_CACHE_HOME` first.
@@ -239,17 +215,8 @@ pub(super) mod tests {
                 Kind::Images => [2051, count, 28, 28].map(u32::to_be_bytes).concat(),
                 Kind::Labels => [2049, count].map(u32::to_be_bytes).concat(),
             };
-            content.resize(
-                content.len() + count as usize * file.kind.item_len(),
-                at as u8,
-            );
-            (
-                MnistFile {
-                    sha256: hex_digest(&[&content]).leak(),
-                    ..file
-                },
-                content,
-            )
+            content.resize(content.len() + count as usize * file.kind.item_len(), at as u8);
+            (MnistFile { sha256: hex_digest(&[&content]).leak(), ..file }, content)
         })
     }
 
@@ -275,13 +242,8 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = small([3, 2, 1, 1]);
         write(dir.path(), &files);
-        let error = load_files(&files.map(|(file, _)| file), dir.path())
-            .unwrap_err()
-            .to_string();
-        for part in [
-            "train-images-idx3-ubyte holds 3",
-            "train-labels-idx1-ubyte holds 2",
-        ] {
+        let error = load_files(&files.map(|(file, _)| file), dir.path()).unwrap_err().to_string();
+        for part in ["train-images-idx3-ubyte holds 3", "train-labels-idx1-ubyte holds 2"] {
             assert!(error.contains(part), "{error}");
         }
     }
@@ -292,12 +254,7 @@ pub(super) mod tests {
         write(dir.path(), &small([3, 3, 2, 2]));
         let error = Mnist::load(dir.path()).unwrap_err();
         assert!(matches!(error, DataError::Checksum { .. }), "{error}");
-        assert!(
-            error
-                .to_string()
-                .contains("train-images-idx3-ubyte: SHA-256"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("train-images-idx3-ubyte: SHA-256"), "{error}");
     }
 
     #[test]
@@ -311,9 +268,7 @@ pub(super) mod tests {
         }
         write(later.path(), &files);
         let places = |dirs: &[&tempfile::TempDir]| -> Vec<(&'static str, PathBuf)> {
-            dirs.iter()
-                .map(|dir| ("place", dir.path().to_owned()))
-                .collect()
+            dirs.iter().map(|dir| ("place", dir.path().to_owned())).collect()
         };
         let found = find_among(&FILES, places(&[&empty, &part, &whole, &later])).unwrap();
         assert_eq!(found, whole.path());
@@ -322,18 +277,9 @@ pub(super) mod tests {
         none.push(("cache", empty.path().join("gone")));
         let error = find_among(&FILES, none).unwrap_err().to_string();
         for text in [
-            format!(
-                "place {} (lacks train-images-idx3-ubyte, ",
-                empty.path().display()
-            ),
-            format!(
-                "place {} (lacks t10k-labels-idx1-ubyte)",
-                part.path().display()
-            ),
-            format!(
-                "cache {} (no such folder)",
-                empty.path().join("gone").display()
-            ),
+            format!("place {} (lacks train-images-idx3-ubyte, ", empty.path().display()),
+            format!("place {} (lacks t10k-labels-idx1-ubyte)", part.path().display()),
+            format!("cache {} (no such folder)", empty.path().join("gone").display()),
             "synthetic".to_owned(),
         ] {
             assert!(error.contains(&text), "{text} in {error}");

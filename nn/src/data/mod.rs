@@ -62,9 +62,7 @@ impl Dataset {
     pub fn new(images: Array4<u8>, labels: Array1<u8>) -> Result<Self, DataError> {
         let (_, channels, rows, columns) = images.dim();
         if (channels, rows, columns) != (1, IMAGE_SIDE, IMAGE_SIDE) {
-            return Err(DataError::Shape {
-                found: images.shape().to_vec(),
-            });
+            return Err(DataError::Shape { found: images.shape().to_vec() });
         }
         check_counts("images", images.len_of(Axis(0)), "labels", labels.len())?;
         let labels = labels.to_vec();
@@ -73,10 +71,7 @@ impl Dataset {
             true => images,
             false => images.as_standard_layout().into_owned(),
         };
-        Ok(Self {
-            images,
-            labels: Array1::from_vec(labels),
-        })
+        Ok(Self { images, labels: Array1::from_vec(labels) })
     }
 
     /// Reads images and labels from a pair of IDX files, plain or gzipped.
@@ -97,16 +92,8 @@ impl Dataset {
         labels_path: &Path,
     ) -> Result<Self, DataError> {
         let name = |path: &Path| path.display().to_string();
-        check_counts(
-            &name(images_path),
-            images.count,
-            &name(labels_path),
-            labels.count,
-        )?;
-        Ok(Self {
-            images: images.into_images(),
-            labels: Array1::from_vec(labels.items),
-        })
+        check_counts(&name(images_path), images.count, &name(labels_path), labels.count)?;
+        Ok(Self { images: images.into_images(), labels: Array1::from_vec(labels.items) })
     }
 
     /// How many images.
@@ -138,9 +125,7 @@ impl Dataset {
     /// The images as rows of numbers of 0 to 1, (N, 784).
     pub fn flattened<T: Float>(&self) -> Array2<T> {
         let shape = (self.len(), IMAGE_SIDE * IMAGE_SIDE);
-        self.images_f()
-            .into_shape_with_order(shape)
-            .expect("as many elements, in standard order")
+        self.images_f().into_shape_with_order(shape).expect("as many elements, in standard order")
     }
 
     /// The labels as indices, (N).
@@ -194,19 +179,13 @@ impl Dataset {
                 *out = scale[usize::from(byte)];
             });
         }
-        let t = indices
-            .iter()
-            .map(|&i| usize::from(self.labels[i]))
-            .collect();
+        let t = indices.iter().map(|&i| usize::from(self.labels[i])).collect();
         Ok((x, t))
     }
 
     fn check_indices(&self, indices: &[usize]) -> Result<(), DataError> {
         match indices.iter().find(|&&i| i >= self.len()) {
-            Some(&index) => Err(DataError::Index {
-                index,
-                len: self.len(),
-            }),
+            Some(&index) => Err(DataError::Index { index, len: self.len() }),
             None => Ok(()),
         }
     }
@@ -222,15 +201,8 @@ fn scale_table<T: Float>() -> [T; 256] {
 }
 
 fn check_labels(labels: &[u8], path: &str) -> Result<(), DataError> {
-    match labels
-        .iter()
-        .position(|&label| usize::from(label) >= CLASSES)
-    {
-        Some(index) => Err(DataError::Label {
-            path: path.to_owned(),
-            index,
-            label: labels[index],
-        }),
+    match labels.iter().position(|&label| usize::from(label) >= CLASSES) {
+        Some(index) => Err(DataError::Label { path: path.to_owned(), index, label: labels[index] }),
         None => Ok(()),
     }
 }
@@ -245,12 +217,7 @@ fn check_counts(
         return Ok(());
     }
     let (images, labels) = (images.to_owned(), labels.to_owned());
-    Err(DataError::CountsDiffer {
-        images,
-        image_count,
-        labels,
-        label_count,
-    })
+    Err(DataError::CountsDiffer { images, image_count, labels, label_count })
 }
 
 #[cfg(test)]
@@ -261,9 +228,7 @@ mod tests {
     fn four() -> Dataset {
         let mut images =
             Array4::from_shape_fn((4, 1, IMAGE_SIDE, IMAGE_SIDE), |(i, ..)| 60 * i as u8);
-        images
-            .outer_iter_mut()
-            .for_each(|mut image| image[[0, 27, 27]] = 255);
+        images.outer_iter_mut().for_each(|mut image| image[[0, 27, 27]] = 255);
         Dataset::new(images, Array1::from_vec(vec![7, 0, 9, 3])).unwrap()
     }
 
@@ -321,15 +286,10 @@ mod tests {
     fn images_and_labels_must_agree() {
         let images = four().images;
         let error = |images: Array4<u8>, labels: &[u8]| {
-            Dataset::new(images, Array1::from_vec(labels.to_vec()))
-                .unwrap_err()
-                .to_string()
+            Dataset::new(images, Array1::from_vec(labels.to_vec())).unwrap_err().to_string()
         };
         let text = error(images.clone(), &[1, 2, 3]);
-        assert!(
-            text.contains("4 images") && text.contains("3 labels"),
-            "{text}"
-        );
+        assert!(text.contains("4 images") && text.contains("3 labels"), "{text}");
         assert!(error(images.clone(), &[1, 2, 3, 10]).contains("label 10 at index 3"));
         assert!(error(Array4::zeros((4, 3, 28, 28)), &[0; 4]).contains("[4, 3, 28, 28]"));
     }

@@ -49,9 +49,7 @@ impl Paper {
     const REACH: f32 = 1.5;
 
     pub(super) fn blank() -> Self {
-        Self {
-            distance: [Self::REACH; PIXELS],
-        }
+        Self { distance: [Self::REACH; PIXELS] }
     }
 
     /// Draws straight pieces from corner to corner; `radius` is half the width there, in pixels.
@@ -89,8 +87,7 @@ impl Paper {
 
     /// The ink, 0 to 1: the part of a pixel it covers, going over `softness` pixels from ink to none.
     pub(super) fn ink(&self, softness: f32) -> [f32; PIXELS] {
-        self.distance
-            .map(|distance| (0.5 - distance / softness).clamp(0.0, 1.0))
+        self.distance.map(|distance| (0.5 - distance / softness).clamp(0.0, 1.0))
     }
 }
 
@@ -109,10 +106,7 @@ pub(super) fn blur(ink: &mut [f32; PIXELS], w: f32) {
     for row in 0..IMAGE_SIDE {
         for column in 0..IMAGE_SIDE {
             let here = ink[row * IMAGE_SIDE + column];
-            let after = ink
-                .get((row + 1) * IMAGE_SIDE + column)
-                .copied()
-                .unwrap_or(0.0);
+            let after = ink.get((row + 1) * IMAGE_SIDE + column).copied().unwrap_or(0.0);
             ink[row * IMAGE_SIDE + column] = w * (before[column] + after) + (1.0 - 2.0 * w) * here;
             before[column] = here;
         }
@@ -132,10 +126,7 @@ mod tests {
             assert!(points.iter().all(|point| corners.contains(point)));
             assert_eq!(corners.len(), PIECES * if is_closed { 4 } else { 3 } + 1);
             assert_eq!(corners[0], points[0]);
-            assert_eq!(
-                *corners.last().unwrap(),
-                points[if is_closed { 0 } else { 3 }]
-            );
+            assert_eq!(*corners.last().unwrap(), points[if is_closed { 0 } else { 3 }]);
         }
     }
 
@@ -157,10 +148,7 @@ mod tests {
         assert_eq!([at(10, 5), at(9, 12), at(11, 20)], [1.0; 3]);
         // Centres on the edge are half covered: beside the stroke and at its round ends.
         assert_eq!([at(8, 12), at(12, 12), at(10, 3), at(10, 22)], [0.5; 4]);
-        assert_eq!(
-            [at(7, 12), at(13, 12), at(10, 2), at(10, 23), at(12, 22)],
-            [0.0; 5]
-        );
+        assert_eq!([at(7, 12), at(13, 12), at(10, 2), at(10, 23), at(12, 22)], [0.0; 5]);
     }
 
     #[test]
@@ -175,9 +163,7 @@ mod tests {
         let mut ink = [0.0; PIXELS];
         ink[3 * IMAGE_SIDE + 4] = 1.0;
         blur(&mut ink, 0.25);
-        let kernel = [
-            0.0625, 0.125, 0.0625, 0.125, 0.25, 0.125, 0.0625, 0.125, 0.0625,
-        ];
+        let kernel = [0.0625, 0.125, 0.0625, 0.125, 0.25, 0.125, 0.0625, 0.125, 0.0625];
         for (k, expected) in kernel.into_iter().enumerate() {
             assert_eq!(ink[(2 + k / 3) * IMAGE_SIDE + 3 + k % 3], expected);
         }

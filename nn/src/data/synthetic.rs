@@ -40,18 +40,12 @@ pub fn synthetic(count: usize, seed: u64) -> Dataset {
     }
     let shape = (count, 1, IMAGE_SIDE, IMAGE_SIDE);
     let images = Array4::from_shape_vec(shape, pixels).expect("one image per label");
-    Dataset {
-        images,
-        labels: Array1::from_vec(labels),
-    }
+    Dataset { images, labels: Array1::from_vec(labels) }
 }
 
 /// Two sets that share no image, from one seed: `train` images to learn from, `test` images to test on.
 pub fn synthetic_split(train: usize, test: usize, seed: u64) -> Split {
-    Split {
-        train: synthetic(train, mix(seed)),
-        test: synthetic(test, mix(!seed)),
-    }
+    Split { train: synthetic(train, mix(seed)), test: synthetic(test, mix(!seed)) }
 }
 
 /// What random numbers are drawn for.
@@ -82,16 +76,11 @@ fn draw(label: u8, rng: &mut impl Rng) -> [u8; PIXELS] {
 
     let width = rng.random_range(0.85..1.8);
     // The pen is pressed unevenly: its width swells and thins along a stroke.
-    let (pressure, phase, pace) = (
-        rng.random_range(0.0..0.3),
-        rng.random_range(0.0..TAU),
-        rng.random_range(0.05..0.25),
-    );
+    let (pressure, phase, pace) =
+        (rng.random_range(0.0..0.3), rng.random_range(0.0..TAU), rng.random_range(0.05..0.25));
     let mut paper = Paper::blank();
     for stroke in &strokes {
-        paper.draw(stroke, |i| {
-            width * (1.0 + pressure * (phase + pace * i as f32).sin())
-        });
+        paper.draw(stroke, |i| width * (1.0 + pressure * (phase + pace * i as f32).sin()));
     }
     let mut ink = paper.ink(rng.random_range(0.9..1.6));
     blur(&mut ink, rng.random_range(0.0..0.2));
@@ -123,15 +112,10 @@ fn write(style: Style, rng: &mut impl Rng) -> Vec<Vec<Point>> {
         let (low, high) = strokes
             .iter()
             .flatten()
-            .fold((f32::MAX, f32::MIN), |(low, high), p| {
-                (low.min(p[axis]), high.max(p[axis]))
-            });
+            .fold((f32::MAX, f32::MIN), |(low, high), p| (low.min(p[axis]), high.max(p[axis])));
         let middle = (IMAGE_SIDE - 1) as f32 / 2.0 + rng.random_range(-2.0..2.0);
         let shift = middle - (low + high) / 2.0;
-        strokes
-            .iter_mut()
-            .flatten()
-            .for_each(|point| point[axis] += shift);
+        strokes.iter_mut().flatten().for_each(|point| point[axis] += shift);
     }
     strokes
 }
@@ -147,15 +131,9 @@ impl Bend {
     fn random(rng: &mut impl Rng) -> Self {
         let mut wave = |amplitude: f32| {
             let cycles = [(); 2].map(|()| rng.random_range(-0.9..0.9));
-            (
-                rng.random_range(0.0..amplitude),
-                cycles,
-                rng.random_range(0.0..TAU),
-            )
+            (rng.random_range(0.0..amplitude), cycles, rng.random_range(0.0..TAU))
         };
-        Self {
-            waves: [[wave(0.09), wave(0.09)], [wave(0.06), wave(0.06)]],
-        }
+        Self { waves: [[wave(0.09), wave(0.09)], [wave(0.06), wave(0.06)]] }
     }
 
     /// Where the place (x, y), 0 to 1 in the box, goes.
@@ -166,10 +144,7 @@ impl Bend {
             };
             waves.iter().map(wave).sum()
         };
-        [
-            place[0] + moved(&self.waves[0]),
-            place[1] + moved(&self.waves[1]),
-        ]
+        [place[0] + moved(&self.waves[0]), place[1] + moved(&self.waves[1])]
     }
 }
 
@@ -178,12 +153,7 @@ fn expose(ink: &[f32; PIXELS], rng: &mut impl Rng) -> [u8; PIXELS] {
     let black = rng.random_range(200.0..255.0);
     let noise = rng.random_range(0.0..25.0);
     let mut pixels = [0; PIXELS];
-    for (pixels, ink) in pixels
-        .as_chunks_mut::<4>()
-        .0
-        .iter_mut()
-        .zip(ink.as_chunks::<4>().0)
-    {
+    for (pixels, ink) in pixels.as_chunks_mut::<4>().0.iter_mut().zip(ink.as_chunks::<4>().0) {
         // Four pairs of bytes: the sum of two even distributions is near enough to a normal one.
         let pairs = rng.next_u64().to_le_bytes();
         for i in 0..4 {
@@ -214,12 +184,7 @@ mod tests {
     #[test]
     fn labels_are_balanced_and_shuffled() {
         let labels = synthetic(500, 1).labels();
-        let tens: Vec<_> = labels
-            .as_slice()
-            .unwrap()
-            .chunks(10)
-            .map(<[usize]>::to_vec)
-            .collect();
+        let tens: Vec<_> = labels.as_slice().unwrap().chunks(10).map(<[usize]>::to_vec).collect();
         for ten in &tens {
             let mut sorted = ten.clone();
             sorted.sort_unstable();
@@ -235,9 +200,7 @@ mod tests {
         let mut images: Vec<_> = [&split.train, &split.test]
             .iter()
             .flat_map(|data| {
-                data.images
-                    .outer_iter()
-                    .map(|image| image.to_owned().into_raw_vec_and_offset().0)
+                data.images.outer_iter().map(|image| image.to_owned().into_raw_vec_and_offset().0)
             })
             .collect();
         images.sort_unstable();
@@ -255,10 +218,7 @@ mod tests {
             let dark = image.iter().filter(|&&pixel| pixel > 100).count();
             assert!((20..300).contains(&dark), "a {label} of {dark} dark pixels");
             let corners = [[0, 0, 0], [0, 0, 27], [0, 27, 0], [0, 27, 27]];
-            assert!(
-                corners.iter().filter(|&&at| image[at] < 64).count() >= 3,
-                "{label}"
-            );
+            assert!(corners.iter().filter(|&&at| image[at] < 64).count() >= 3, "{label}");
         }
         let mean = data.images_f::<f64>().mean().unwrap();
         assert!((0.08..0.25).contains(&mean), "{mean}");
