@@ -3,13 +3,13 @@
 use super::PARALLEL_WORK;
 use super::geometry::ConvGeometry;
 use super::plane::Plane;
-use super::source::Taps;
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::Result;
-use crate::gemm::driver::{Left, Product};
-use crate::gemm::packing::Dense;
-use crate::gemm::{Epilogue, Output};
+use crate::gemm::blocking::Blocking;
+use crate::gemm::packing::{Dense, pack_panels, packed_len};
+use crate::gemm::panels::{Gathered, Packed};
+use crate::gemm::{Block, Epilogue, General, Output};
 use crate::parallel::{Pool, Rows};
 use crate::view::MatRef;
 use crate::workspace::with_scratch;
@@ -17,8 +17,8 @@ use crate::workspace::with_scratch;
 /// Parts the batch is cut into, each with a gradient of its own; they are added in order, so the number is fixed.
 const BATCH_PARTS: usize = 16;
 
-/// For each image, dwᵀ (taps × filters) += windows (taps × pixels) · dyᵀ (pixels × filters), by GEMM with both operands
-/// packed on the fly.
+/// For each image, dwᵀ (taps × filters) += windows (taps × pixels) · dyᵀ (pixels × filters): the windows are read where they
+/// are, element by element, and only dy is packed.
 pub(super) fn backward_weight<T: Element>(
     geometry: &ConvGeometry,
     x: &[T],
@@ -34,32 +34,46 @@ pub(super) fn backward_weight<T: Element>(
     }
     let arch = Arch::current()?;
     let pool = Pool::for_work(batch * filters * taps * pixels, PARALLEL_WORK)?;
+    let Blocking { nr, lanes, kc, .. } = Blocking::of::<T>(arch, pixels);
     let (pixel_offsets, tap_offsets) = (plane.pixel_offsets(), plane.tap_offsets());
     let part_images = batch.div_ceil(BATCH_PARTS);
     let parts = batch.div_ceil(part_images);
     let (image_len, gradient_len) = (x.len() / batch, dy.len() / batch);
+    let panels_len = packed_len(filters, nr, kc);
     with_scratch(parts * dw.len(), |sums| {
         pool.for_each_part(Rows::new(&mut *sums, parts, dw.len()), 1, |part, sum| {
             let images = part * part_images..batch.min((part + 1) * part_images);
-            let output = Output { start: sum.data.as_mut_ptr(), strides: [filters as isize, 1] };
-            with_scratch(plane.len(), |haloed| {
+            let c = Output { start: sum.data.as_mut_ptr(), strides: [filters as isize, 1] };
+            with_scratch(plane.len() + panels_len, |scratch| {
+                let (haloed, panels) = scratch.split_at_mut(plane.len());
+                let mut beta = T::zero();
                 for n in images.clone() {
                     plane.fill(&x[n * image_len..][..image_len], haloed);
-                    // SAFETY: a plane's offsets stay a register below its length.
-                    let windows = unsafe { Taps::new(haloed, &tap_offsets, &pixel_offsets) };
                     let dy = &dy[n * gradient_len..][..gradient_len];
                     let dy = MatRef::new(dy, [filters, pixels]).expect("one image of dy");
-                    let product = Product {
-                        size: [taps, filters, pixels],
-                        alpha: T::one(),
-                        beta: if n == images.start { T::zero() } else { T::one() },
-                        a: Left::Source(&windows),
-                        b: &Dense(dy),
-                        c: output,
-                        epilogue: Epilogue::default(),
-                    };
-                    // SAFETY: `sum` is this task's own taps × filters.
-                    unsafe { product.compute(arch, Pool::SERIAL) };
+                    for start in (0..pixels).step_by(kc) {
+                        let depth = start..pixels.min(start + kc);
+                        let panels = &mut panels[..packed_len(filters, nr, depth.len())];
+                        let all = 0..filters;
+                        pack_panels(arch, Pool::SERIAL, &Dense(dy), panels, nr, all, depth.clone());
+                        let (deep, pixel_offsets) = (depth.len(), &pixel_offsets[depth]);
+                        // SAFETY: a plane's offsets lie within it; `sum` is this task's own taps × filters.
+                        unsafe {
+                            let block = Block {
+                                left: Gathered::rows(haloed, &tap_offsets, pixel_offsets),
+                                right: Packed { panels, depth: deep, width: nr, line: lanes },
+                                depth: deep,
+                                rows: taps,
+                                cols: filters,
+                                row: 0,
+                                col: 0,
+                                c,
+                            };
+                            let epilogue = Epilogue::default();
+                            block.compute(arch, General { alpha: T::one(), beta, epilogue });
+                        }
+                        beta = T::one();
+                    }
                 }
             });
         });

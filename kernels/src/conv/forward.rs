@@ -6,14 +6,16 @@ use pulp::Simd;
 
 use super::PARALLEL_WORK;
 use super::geometry::ConvGeometry;
-use super::plane::Plane;
+use super::plane::{Plane, Registers};
 use super::source::Taps;
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::Result;
-use crate::gemm::driver::{Left, Product, pack_left, packed_left_len};
-use crate::gemm::packing::{Dense, PanelSource};
-use crate::gemm::{Bias, Epilogue, Output};
+use crate::gemm::blocking::Blocking;
+use crate::gemm::driver::{Left, Product, pack_left};
+use crate::gemm::packing::{Dense, PanelSource, pack_panels, packed_len};
+use crate::gemm::panels::{Gathered, Packed};
+use crate::gemm::{Bias, Block, Epilogue, General, Output};
 use crate::parallel::{Pool, Rows};
 use crate::view::MatRef;
 use crate::workspace::with_scratch;
@@ -74,8 +76,7 @@ impl<T: Element> PanelSource<T> for Turned<'_, T> {
     }
 }
 
-/// For each image, y (rows × pixels) = filters (rows × taps) · windows (taps × pixels), by GEMM with the windows packed
-/// straight from the haloed image. A task takes an image.
+/// For each image, y (rows × pixels) = filters (rows × taps) · windows (taps × pixels). A task takes an image.
 fn correlate<T: Element>(
     plane: &Plane,
     batch: usize,
@@ -91,25 +92,69 @@ fn correlate<T: Element>(
     let pixels = plane.pixels();
     let arch = Arch::current()?;
     let pool = Pool::for_work(batch * rows * taps * pixels, PARALLEL_WORK)?;
-    let (pixel_offsets, tap_offsets) = (plane.pixel_offsets(), plane.tap_offsets());
-    with_scratch(packed_left_len::<T>(arch, rows, taps), |packed| {
-        pack_left(arch, pool, filters, [rows, taps], packed);
-        let packed = &*packed;
-        let image_len = images.len() / batch;
+    let blocking = Blocking::of::<T>(arch, taps);
+    let path = Path::choose(plane, &blocking);
+    let tap_offsets = plane.tap_offsets();
+    with_scratch(packed_len(rows, blocking.mr, taps), |packed| {
+        match path {
+            Path::InPlace(_) => {
+                pack_panels(arch, pool, filters, packed, blocking.mr, 0..rows, 0..taps);
+            }
+            Path::Packed(_) => pack_left(arch, pool, filters, [rows, taps], packed),
+        }
+        let (packed, image_len) = (&*packed, images.len() / batch);
         let parts = (Rows::new(images, batch, image_len), Rows::new(y, batch, rows * pixels));
         pool.for_each_part(parts, 1, |_, (image, y)| {
             with_scratch(plane.len(), |haloed| {
                 plane.fill(image.data, haloed);
-                // SAFETY: a plane's offsets stay a register below its length.
-                let windows = unsafe { Taps::new(haloed, &pixel_offsets, &tap_offsets) };
-                let output = Output { start: y.data.as_mut_ptr(), strides: [pixels as isize, 1] };
-                let a = Left::<T, Dense<'_, T>>::Packed(packed);
-                let (size, alpha, beta) = ([rows, pixels, taps], T::one(), T::zero());
-                let product = Product { size, alpha, beta, a, b: &windows, c: output, epilogue };
-                // SAFETY: `y` is this task's own rows × pixels, the bias was checked to hold `rows`.
-                unsafe { product.compute(arch, Pool::SERIAL) };
+                let c = Output { start: y.data.as_mut_ptr(), strides: [pixels as isize, 1] };
+                let finish = General { alpha: T::one(), beta: T::zero(), epilogue };
+                // SAFETY: a plane's offsets stay a register below its length; `y` is this task's own
+                // rows × pixels; the bias was checked to hold `rows`.
+                unsafe {
+                    match &path {
+                        Path::InPlace(registers) => {
+                            let Registers { offsets, pixels } = registers;
+                            let Blocking { mr, lanes, .. } = blocking;
+                            let left = Packed { panels: packed, depth: taps, width: mr, line: 1 };
+                            let right =
+                                Gathered::registers(haloed, offsets, &tap_offsets, pixels, lanes);
+                            let cols = offsets.len() * lanes;
+                            let (depth, row, col) = (taps, 0, 0);
+                            let block = Block { left, right, depth, rows, cols, row, col, c };
+                            block.compute(arch, finish);
+                        }
+                        Path::Packed(offsets) => {
+                            let windows = Taps::new(haloed, offsets, &tap_offsets);
+                            let (size, a) =
+                                ([rows, pixels, taps], Left::<T, Taps<'_, T>>::Packed(packed));
+                            Product { size, a, b: &windows, c, finish }.compute(arch, Pool::SERIAL);
+                        }
+                    }
+                }
             });
         });
     });
     Ok(())
+}
+
+/// How the windows reach the microkernel.
+enum Path {
+    /// Read where they are: a register is as many windows side by side, so each of its taps is one load.
+    InPlace(Registers),
+    /// Packed, by the windows' offsets: strided windows, and rows shorter than a register or badly cut by it.
+    Packed(Vec<usize>),
+}
+
+impl Path {
+    fn choose(plane: &Plane, blocking: &Blocking) -> Self {
+        let lanes = blocking.lanes;
+        match plane.registers(lanes, blocking.nr / lanes) {
+            // Up to a quarter of the lanes may be computed twice: packing costs more.
+            Some(registers) if 4 * registers.pixels.len() * lanes <= 5 * plane.pixels() => {
+                Self::InPlace(registers)
+            }
+            _ => Self::Packed(plane.pixel_offsets()),
+        }
+    }
 }

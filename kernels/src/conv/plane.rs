@@ -27,6 +27,13 @@ pub(super) struct Plane {
     output: [usize; 2],
 }
 
+/// Where registers of windows begin: on the haloed image, and on the output.
+#[derive(Debug, Default)]
+pub(super) struct Registers {
+    pub(super) offsets: Vec<usize>,
+    pub(super) pixels: Vec<usize>,
+}
+
 /// Elements past the last one that [`super::source::Taps`] may read along: a register at most.
 const SLACK: usize = 16;
 
@@ -88,6 +95,30 @@ impl Plane {
         let [out_h, out_w] = self.output;
         let at = |y: usize, x: usize| y * self.stride[0] * self.size[1] + x * self.stride[1];
         (0..out_h).flat_map(|y| (0..out_w).map(move |x| at(y, x))).collect()
+    }
+
+    /// The windows, a register of `lanes` at a time along each row of the output, in whole panels of `panel` registers;
+    /// `None` where the windows of a register are not side by side.
+    ///
+    /// A row's last register ends with the row: where `lanes` does not divide the row, some windows are in two.
+    pub(super) fn registers(&self, lanes: usize, panel: usize) -> Option<Registers> {
+        let [out_h, out_w] = self.output;
+        if self.stride[1] != 1 || out_w < lanes || out_h == 0 {
+            return None;
+        }
+        let starts = (0..out_w).step_by(lanes).map(|x| x.min(out_w - lanes));
+        let mut registers = Registers::default();
+        for y in 0..out_h {
+            for x in starts.clone() {
+                registers.offsets.push(y * self.stride[0] * self.size[1] + x);
+                registers.pixels.push(y * out_w + x);
+            }
+        }
+        // The last panel is filled with repetitions.
+        let count = registers.pixels.len().next_multiple_of(panel);
+        registers.offsets.resize(count, *registers.offsets.last()?);
+        registers.pixels.resize(count, *registers.pixels.last()?);
+        Some(registers)
     }
 
     /// The offset of each tap from its window's first, in the order (channel, filter y, filter x).

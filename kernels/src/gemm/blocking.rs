@@ -54,6 +54,8 @@ pub(crate) struct Blocking {
     pub(crate) mr: usize,
     /// Columns of a micro-tile.
     pub(crate) nr: usize,
+    /// Elements of a register.
+    pub(crate) lanes: usize,
     /// Rows of a block of A, a multiple of MR.
     pub(crate) mc: usize,
     /// Columns of a block of B, a multiple of NR.
@@ -83,7 +85,8 @@ impl Blocking {
             #[inline(always)]
             fn with_simd<S: Simd>(self, _: S) -> Blocking {
                 let tile = Tile::of::<S>();
-                let (mr, nr) = (tile.rows, tile.vectors * T::lanes::<S>());
+                let lanes = T::lanes::<S>();
+                let (mr, nr) = (tile.rows, tile.vectors * lanes);
                 // Blocks of equal depth: 257 becomes 129 + 128, not 256 + 1.
                 let kc = self.depth.div_ceil(self.depth.div_ceil(KC).max(1)).max(1);
                 let fitting = |bytes: usize, width: usize| {
@@ -92,6 +95,7 @@ impl Blocking {
                 Blocking {
                     mr,
                     nr,
+                    lanes,
                     mc: fitting(A_BLOCK_BYTES, mr),
                     nc: fitting(B_BLOCK_BYTES, nr),
                     kc,

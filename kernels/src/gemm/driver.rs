@@ -1,11 +1,10 @@
 //! The loops around the macrokernel: JC, PC and IC of BLIS, with packing shared by all tasks.
 
-use pulp::{Simd, WithSimd};
-
 use super::blocking::Blocking;
-use super::epilogue::{Accumulate, Bias, Epilogue, Finish, General, Store};
+use super::epilogue::{Bias, Epilogue, General};
 use super::macrokernel::{Block, Output};
 use super::packing::{PanelSource, pack_panels, packed_len};
+use super::panels::Packed;
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::parallel::Pool;
@@ -21,12 +20,8 @@ pub(crate) enum Left<'a, T, A> {
     Packed(&'a [T]),
 }
 
-/// Elements that [`pack_left`] writes for A of m×k.
-pub(crate) fn packed_left_len<T: Element>(arch: Arch, m: usize, k: usize) -> usize {
-    packed_len(m, Blocking::of::<T>(arch, k).mr, k)
-}
-
-/// Packs A of m×k, for any number of products: a block of panels for each block of depth.
+/// Packs A of m×k, for any number of products: a block of panels for each block of depth. `panels` must hold
+/// [`packed_len`] elements for panels of MR rows.
 pub(crate) fn pack_left<T: Element, A: PanelSource<T>>(
     arch: Arch,
     pool: Pool,
@@ -46,14 +41,12 @@ pub(crate) fn pack_left<T: Element, A: PanelSource<T>>(
 pub(crate) struct Product<'a, T, A, B> {
     /// `[m, n, k]`.
     pub(crate) size: [usize; 3],
-    pub(crate) alpha: T,
-    pub(crate) beta: T,
     /// Gives the rows of A.
     pub(crate) a: Left<'a, T, A>,
     /// Gives the columns of B.
     pub(crate) b: &'a B,
     pub(crate) c: Output<T>,
-    pub(crate) epilogue: Epilogue<'a, T>,
+    pub(crate) finish: General<'a, T>,
 }
 
 impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
@@ -68,18 +61,19 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
             return;
         }
         let blocking = Blocking::of::<T>(arch, k);
-        match self.epilogue.bias {
+        match self.finish.epilogue.bias {
             Bias::PerColumn(bias) if bias.len() % blocking.nr != 0 => {
                 with_scratch(n.next_multiple_of(blocking.nr), |padded| {
                     padded[..n].copy_from_slice(bias);
                     padded[n..].fill(T::zero());
-                    let epilogue = Epilogue { bias: Bias::PerColumn(padded), ..self.epilogue };
+                    let bias = Bias::PerColumn(&*padded);
+                    let epilogue = Epilogue { bias, ..self.finish.epilogue };
                     // SAFETY: the caller's promises, and the bias is padded now.
                     unsafe { self.blocks(arch, pool, blocking, epilogue) }
                 });
             }
             // SAFETY: the caller's promises, and the bias needs no padding.
-            _ => unsafe { self.blocks(arch, pool, blocking, self.epilogue) },
+            _ => unsafe { self.blocks(arch, pool, blocking, self.finish.epilogue) },
         }
     }
 
@@ -89,7 +83,7 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
     /// As [`Product::compute`], and a bias per column must be padded to a whole number of tiles.
     unsafe fn blocks(&self, arch: Arch, pool: Pool, blocking: Blocking, epilogue: Epilogue<'_, T>) {
         let [m, n, k] = self.size;
-        let Blocking { mr, nr, nc, kc, .. } = blocking;
+        let Blocking { mr, nr, lanes, nc, kc, .. } = blocking;
         let a_len = if matches!(self.a, Left::Source(_)) { packed_len(m, mr, kc) } else { 0 };
         with_scratch(a_len + packed_len(n.min(nc), nr, kc), |scratch| {
             let (a_scratch, b_scratch) = scratch.split_at_mut(a_len);
@@ -110,11 +104,20 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
                             a
                         }
                     };
-                    let (rows, depth_len, c) = (m, depth.len(), self.c);
-                    let block = Block { a, b, depth: depth_len, rows, cols, row: 0, col, c };
+                    let deep = depth.len();
+                    let block = Block {
+                        left: Packed { panels: a, depth: deep, width: mr, line: 1 },
+                        right: Packed { panels: b, depth: deep, width: nr, line: lanes },
+                        depth: deep,
+                        rows: m,
+                        cols,
+                        row: 0,
+                        col,
+                        c: self.c,
+                    };
                     let finish = General {
-                        alpha: self.alpha,
-                        beta: if depth.start == 0 { self.beta } else { T::one() },
+                        alpha: self.finish.alpha,
+                        beta: if depth.start == 0 { self.finish.beta } else { T::one() },
                         epilogue: if depth.end == k { epilogue } else { Epilogue::default() },
                     };
                     // SAFETY: the caller's promises.
@@ -128,32 +131,13 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
 /// A block of C cut into tasks: by blocks of rows, and by groups of panels where those are few.
 struct Grid<'a, T> {
     blocking: Blocking,
-    block: Block<'a, T>,
+    block: Block<T, Packed<'a, T>, Packed<'a, T>>,
 }
 
 impl<T: Element> Grid<'_, T> {
-    /// Chooses the kernel: the plain ones know at compile time that there is nothing to scale or to add.
-    ///
     /// # Safety
-    /// As [`Block::compute`], for all of the block.
+    /// As [`Block::compute`].
     unsafe fn compute(&self, arch: Arch, pool: Pool, finish: General<'_, T>) {
-        let General { alpha, beta, epilogue } = finish;
-        let plain = alpha == T::one() && matches!(epilogue.bias, Bias::None) && !epilogue.relu;
-        // SAFETY: the caller's promises.
-        unsafe {
-            if plain && beta == T::zero() {
-                self.run(arch, pool, &Store);
-            } else if plain && beta == T::one() {
-                self.run(arch, pool, &Accumulate);
-            } else {
-                self.run(arch, pool, &finish);
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`Grid::compute`].
-    unsafe fn run<F: Finish<T>>(&self, arch: Arch, pool: Pool, finish: &F) {
         let Self { blocking: Blocking { mr, nr, mc, .. }, block } = *self;
         let row_blocks = block.rows.div_ceil(mc);
         let panels = block.cols.div_ceil(nr);
@@ -162,9 +146,12 @@ impl<T: Element> Grid<'_, T> {
         let groups = block.cols.div_ceil(group_cols);
         pool.for_each(row_blocks * groups, |task| {
             let (row, col) = (task / groups * mc, task % groups * group_cols);
+            let Block { left, right, .. } = block;
+            let a = &left.panels[packed_len(row, mr, block.depth)..];
+            let b = &right.panels[packed_len(col, nr, block.depth)..];
             let part = Block {
-                a: &block.a[packed_len(row, mr, block.depth)..],
-                b: &block.b[packed_len(col, nr, block.depth)..],
+                left: Packed { panels: a, ..left },
+                right: Packed { panels: b, ..right },
                 rows: mc.min(block.rows - row),
                 cols: group_cols.min(block.cols - col),
                 row: block.row + row,
@@ -172,31 +159,7 @@ impl<T: Element> Grid<'_, T> {
                 ..block
             };
             // SAFETY: the caller's promises; the parts are disjoint.
-            arch.dispatch(unsafe { Compute::new(part, finish) });
+            unsafe { part.compute(arch, finish) };
         });
-    }
-}
-
-/// A block to compute, as a task takes it.
-struct Compute<'a, T, F> {
-    block: Block<'a, T>,
-    finish: &'a F,
-}
-
-impl<'a, T, F> Compute<'a, T, F> {
-    /// # Safety
-    /// As [`Block::compute`].
-    unsafe fn new(block: Block<'a, T>, finish: &'a F) -> Self {
-        Self { block, finish }
-    }
-}
-
-impl<T: Element, F: Finish<T>> WithSimd for Compute<'_, T, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        // SAFETY: promised in `new`.
-        unsafe { self.block.compute(simd, self.finish) }
     }
 }

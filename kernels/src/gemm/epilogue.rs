@@ -112,10 +112,29 @@ impl<T: Element> Finish<T> for Accumulate {
 
 /// C = relu(α·A·B + β·C + bias). A bias per column is padded to a whole number of tiles.
 #[derive(Clone, Copy)]
-pub(super) struct General<'a, T> {
-    pub(super) alpha: T,
-    pub(super) beta: T,
-    pub(super) epilogue: Epilogue<'a, T>,
+pub(crate) struct General<'a, T> {
+    pub(crate) alpha: T,
+    pub(crate) beta: T,
+    pub(crate) epilogue: Epilogue<'a, T>,
+}
+
+/// The finishes that need no numbers.
+pub(super) enum Plain {
+    Store,
+    Accumulate,
+}
+
+impl<T: Element> General<'_, T> {
+    /// Which plain finish this is, if it is one.
+    pub(super) fn plain(&self) -> Option<Plain> {
+        let Self { alpha, beta, epilogue } = self;
+        let unscaled = *alpha == T::one() && matches!(epilogue.bias, Bias::None) && !epilogue.relu;
+        match () {
+            _ if unscaled && *beta == T::zero() => Some(Plain::Store),
+            _ if unscaled && *beta == T::one() => Some(Plain::Accumulate),
+            _ => None,
+        }
+    }
 }
 
 impl<T: Element> Finish<T> for General<'_, T> {

@@ -1,12 +1,14 @@
-//! A block of C from a packed block of A and a packed block of B: the loops over micro-tiles.
+//! A block of C from a block of A and a block of B: the loops over micro-tiles.
 
 use std::mem::MaybeUninit;
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 use super::blocking::Tile;
-use super::epilogue::Finish;
+use super::epilogue::{Accumulate, Finish, General, Plain, Store};
 use super::microkernel::{At, microkernel};
+use super::panels::Panels;
+use crate::arch::Arch;
 use crate::element::Element;
 
 /// C while tasks write to it, each to tiles of its own.
@@ -34,30 +36,52 @@ impl<T> Output<T> {
     }
 }
 
-/// A block of C and the packed operands it is the product of.
+/// A block of C and the panels it is the product of.
 #[derive(Clone, Copy)]
-pub(super) struct Block<'a, T> {
-    /// Micropanels of A, `rows` in all.
-    pub(super) a: &'a [T],
-    /// Micropanels of B, `cols` in all.
-    pub(super) b: &'a [T],
-    pub(super) depth: usize,
-    pub(super) rows: usize,
-    pub(super) cols: usize,
+pub(crate) struct Block<T, L, R> {
+    /// Panels of A, `rows` in all.
+    pub(crate) left: L,
+    /// Panels of B, `cols` in all.
+    pub(crate) right: R,
+    pub(crate) depth: usize,
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
     /// The block's first row and column within C.
-    pub(super) row: usize,
-    pub(super) col: usize,
-    pub(super) c: Output<T>,
+    pub(crate) row: usize,
+    pub(crate) col: usize,
+    pub(crate) c: Output<T>,
 }
 
-impl<T: Element> Block<'_, T> {
-    /// Computes the block.
+impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
+    /// Computes the block, on the calling thread. The kernels for the two plain finishes know at compile time that there
+    /// is nothing to scale or to add.
     ///
     /// # Safety
-    /// - `c` must be valid for `rows` × `cols` elements from (`row`, `col`) on, for this thread alone.
-    /// - `finish` must hold a bias as long as C, its columns padded to a whole tile.
+    /// - The panels must be as deep as `depth` and hold `rows` and `cols`, rounded up to whole tiles.
+    /// - C must be valid for the block, and for this thread alone.
+    /// - A bias must hold C's rows, or its columns rounded up to whole tiles.
+    pub(crate) unsafe fn compute(self, arch: Arch, finish: General<'_, T>) {
+        struct Compute<B, F>(B, F);
+        impl<T: Element, L: Panels<T>, R: Panels<T>, F: Finish<T>> WithSimd for Compute<Block<T, L, R>, F> {
+            type Output = ();
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) {
+                // SAFETY: promised to `Block::compute`, which alone makes a Compute.
+                unsafe { self.0.compute_with(simd, &self.1) }
+            }
+        }
+        match finish.plain() {
+            Some(Plain::Store) => arch.dispatch(Compute(self, Store)),
+            Some(Plain::Accumulate) => arch.dispatch(Compute(self, Accumulate)),
+            None => arch.dispatch(Compute(self, finish)),
+        }
+    }
+
+    /// # Safety
+    /// As [`Block::compute`].
     #[inline(always)]
-    pub(super) unsafe fn compute<S: Simd, F: Finish<T>>(&self, simd: S, finish: &F) {
+    unsafe fn compute_with<S: Simd, F: Finish<T>>(&self, simd: S, finish: &F) {
         // One of the four is compiled: which one is a constant of S, as in `Tile::of`.
         // SAFETY: the caller's promises.
         unsafe {
@@ -82,75 +106,65 @@ impl<T: Element> Block<'_, T> {
     /// # Safety
     /// As [`Block::compute`].
     #[inline(always)]
-    unsafe fn tiles<S: Simd, F: Finish<T>, const MR: usize, const VECTORS: usize>(
+    unsafe fn tiles<S: Simd, F: Finish<T>, const MR: usize, const V: usize>(
         &self,
         simd: S,
         finish: &F,
     ) {
-        let nr = VECTORS * T::lanes::<S>();
-        assert!(self.a.len() >= self.rows.next_multiple_of(MR) * self.depth);
-        assert!(self.b.len() >= self.cols.next_multiple_of(nr) * self.depth);
-        for j in (0..self.cols).step_by(nr) {
+        for j in (0..self.cols).step_by(V * T::lanes::<S>()) {
             for i in (0..self.rows).step_by(MR) {
-                let size = [MR.min(self.rows - i), nr.min(self.cols - j)];
-                let a = self.a[i * self.depth..].as_ptr();
-                let b = self.b[j * self.depth..].as_ptr();
-                let (row, col) = (self.row + i, self.col + j);
-                // SAFETY: the panels are whole, asserted above; the tile lies within the block.
-                unsafe { self.tile::<S, F, MR, VECTORS>(simd, size, a, b, row, col, finish) };
+                macro_rules! tile_of_rows {
+                    ($($rows:literal)*) => {
+                        $(if const { $rows <= MR } && $rows == MR.min(self.rows - i) {
+                            // SAFETY: panels i and j, the caller's promise.
+                            unsafe { self.tile::<S, F, $rows, V>(simd, i, j, finish) }
+                        })*
+                    };
+                }
+                tile_of_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
             }
         }
     }
 
-    /// One tile; where it is cut off at C's last column, or C's columns are not contiguous, by way of a whole tile on the
-    /// stack.
+    /// The tile of `ROWS` rows at row `i` and column `j` of the block; where it is cut off at C's last column, or C's columns
+    /// are not contiguous, by way of a whole tile on the stack.
     ///
     /// # Safety
-    /// - `a` and `b` must be panels of MR and VECTORS registers over `self.depth`.
-    /// - The `size` elements of C from (`row`, `col`) on must be valid, for this thread alone.
+    /// As [`Block::compute`]; `i` and `j` must begin a panel each.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)] // a tile is where, from what, and what then
-    unsafe fn tile<S: Simd, F: Finish<T>, const MR: usize, const VECTORS: usize>(
+    unsafe fn tile<S: Simd, F: Finish<T>, const ROWS: usize, const V: usize>(
         &self,
         simd: S,
-        size: [usize; 2],
-        a: *const T,
-        b: *const T,
-        row: usize,
-        col: usize,
+        i: usize,
+        j: usize,
         finish: &F,
     ) {
-        let nr = VECTORS * T::lanes::<S>();
-        let [rows, cols] = size;
+        let lanes = T::lanes::<S>();
+        let (nr, cols) = (V * lanes, (V * lanes).min(self.cols - j));
+        let (row, col) = (self.row + i, self.col + j);
+        let whole = cols == nr && self.c.strides[1] == 1;
         let mut on_stack = MaybeUninit::<[T; Tile::MAX_LEN]>::uninit();
         let on_stack = on_stack.as_mut_ptr().cast::<T>();
-        let whole = cols == nr && self.c.strides[1] == 1;
-        let at = if whole {
-            At { c: self.c.at(row, col), row_stride: self.c.strides[0], row, col }
-        } else {
-            At { c: on_stack, row_stride: nr as isize, row, col }
-        };
         // SAFETY: the panels by the caller's promise; the tile is C's or the one on the stack, which has
-        // MR × NR <= MAX_LEN elements, all written before they are read.
+        // ROWS × NR <= MAX_LEN elements, all written before they are read.
         unsafe {
+            let at = if whole {
+                let (first_row, row_stride) = (self.c.at(row, self.col), self.c.strides[0]);
+                At { first_row, row_stride, registers: self.right.columns(j), row, col }
+            } else {
+                let registers = std::array::from_fn(|j| j * lanes);
+                At { first_row: on_stack, row_stride: nr as isize, registers, row, col }
+            };
+            let cells = || (0..ROWS).flat_map(|i| (0..cols).map(move |j| (i, j)));
             if !whole && finish.reads_c() {
-                on_stack.write_bytes(0, MR * nr);
-                for (i, j) in (0..rows).flat_map(|i| (0..cols).map(move |j| (i, j))) {
-                    *on_stack.add(i * nr + j) = *self.c.at(row + i, col + j);
-                }
+                on_stack.write_bytes(0, ROWS * nr);
+                cells().for_each(|(i, j)| *on_stack.add(i * nr + j) = *self.c.at(row + i, col + j));
             }
-            macro_rules! microkernel_of_rows {
-                ($($rows:literal)*) => {
-                    $(if const { $rows <= MR } && rows == $rows {
-                        microkernel::<T, S, F, $rows, VECTORS>(simd, self.depth, a, MR, b, at, finish);
-                    })*
-                };
-            }
-            microkernel_of_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
+            let a = (self.left.lines(i), self.left.steps());
+            let b = (self.right.lines(j), self.right.steps());
+            microkernel::<T, S, ROWS, V>(simd, self.depth, a, b, at, finish);
             if !whole {
-                for (i, j) in (0..rows).flat_map(|i| (0..cols).map(move |j| (i, j))) {
-                    *self.c.at(row + i, col + j) = *on_stack.add(i * nr + j);
-                }
+                cells().for_each(|(i, j)| *self.c.at(row + i, col + j) = *on_stack.add(i * nr + j));
             }
         }
     }

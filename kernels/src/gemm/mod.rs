@@ -1,14 +1,16 @@
 //! Matrix multiplication.
 
-mod blocking;
+pub(crate) mod blocking;
 pub(crate) mod driver;
 mod epilogue;
 mod macrokernel;
 mod microkernel;
 pub(crate) mod packing;
+pub(crate) mod panels;
 
+pub(crate) use epilogue::General;
 pub use epilogue::{Bias, Epilogue};
-pub(crate) use macrokernel::Output;
+pub(crate) use macrokernel::{Block, Output};
 
 use crate::arch::Arch;
 use crate::element::Element;
@@ -74,7 +76,8 @@ pub fn gemm_with<T: Element>(
     } else {
         ([m, n, k], Dense(a), Dense(b.t()), output, epilogue)
     };
-    let product = Product { size, alpha, beta, a: Left::Source(&rows), b: &columns, c, epilogue };
+    let finish = General { alpha, beta, epilogue };
+    let product = Product { size, a: Left::Source(&rows), b: &columns, c, finish };
     // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
     unsafe { product.compute(arch, pool) };
     Ok(())
