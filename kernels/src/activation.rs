@@ -2,80 +2,76 @@
 //!
 //! A gradient is taken in place: `dx` holds the gradient by the output on entry and the gradient by
 //! the input on return. Every function gives [`crate::Error::Length`] where its slices differ in
-//! length, and writes nothing then.
+//! length, and writes nothing then. Accuracies are in units in the last place (ULP).
 
 use pulp::Simd;
 
 use crate::element::Element;
-use crate::error::{Result, check_len};
+use crate::error::Result;
 use crate::map::{Map, map};
-use crate::reference;
 use crate::simd::Vector;
 
-/// A function of one element.
-trait Function<T: Element>: Sync {
-    fn of<S: Simd>(&self, simd: S, x: Vector<T, S>) -> Vector<T, S>;
+/// Declares `$name`, the map y = `$body` of a register `$x`, to other memory or in place.
+macro_rules! function {
+    ($name:ident, |$x:ident| $body:expr) => {
+        struct $name;
+
+        impl<T: Element> Map<T, 1, 1> for $name {
+            #[inline(always)]
+            fn map<S: Simd>(
+                &self,
+                _: S,
+                _: [Vector<T, S>; 1],
+                [$x]: [Vector<T, S>; 1],
+            ) -> [Vector<T, S>; 1] {
+                [$body]
+            }
+        }
+
+        impl<T: Element> Map<T, 1, 0> for $name {
+            #[inline(always)]
+            fn map<S: Simd>(
+                &self,
+                _: S,
+                [$x]: [Vector<T, S>; 1],
+                _: [Vector<T, S>; 0],
+            ) -> [Vector<T, S>; 1] {
+                [$body]
+            }
+        }
+    };
 }
 
-/// y = f(x).
-struct Forward<F>(F);
+/// Declares `$name`, the map dx ← `$body` of registers `$dx` and `$by`.
+macro_rules! gradient {
+    ($name:ident, |$dx:ident, $by:ident| $body:expr) => {
+        struct $name;
 
-impl<T: Element, F: Function<T>> Map<T, 1, 1> for Forward<F> {
-    #[inline(always)]
-    fn map<S: Simd>(
-        &self,
-        simd: S,
-        _: [Vector<T, S>; 1],
-        [x]: [Vector<T, S>; 1],
-    ) -> [Vector<T, S>; 1] {
-        [self.0.of(simd, x)]
-    }
+        impl<T: Element> Map<T, 1, 1> for $name {
+            #[inline(always)]
+            fn map<S: Simd>(
+                &self,
+                _: S,
+                [$dx]: [Vector<T, S>; 1],
+                [$by]: [Vector<T, S>; 1],
+            ) -> [Vector<T, S>; 1] {
+                [$body]
+            }
+        }
+    };
 }
 
-impl<T: Element, F: Function<T>> Map<T, 1, 0> for Forward<F> {
-    #[inline(always)]
-    fn map<S: Simd>(
-        &self,
-        simd: S,
-        [x]: [Vector<T, S>; 1],
-        _: [Vector<T, S>; 0],
-    ) -> [Vector<T, S>; 1] {
-        [self.0.of(simd, x)]
-    }
-}
-
-struct Relu;
-
-impl<T: Element> Function<T> for Relu {
-    #[inline(always)]
-    fn of<S: Simd>(&self, _: S, x: Vector<T, S>) -> Vector<T, S> {
-        x.relu()
-    }
-}
+function!(Relu, |x| x.relu());
+gradient!(ReluBackward, |dx, y| y.le(y.like(T::zero())).select(y.like(T::zero()), dx));
 
 /// y = max(x, 0): 0 where x ≤ 0, and NaN passes, as in the book's `Relu` (chapter 5).
 pub fn relu<T: Element>(x: &[T], y: &mut [T]) -> Result<()> {
-    map("relu", &Forward(Relu), [("y", y)], [("x", x)])
+    map("relu", &Relu, [("y", y)], [("x", x)])
 }
 
 /// [`relu`] in place.
 pub fn relu_in_place<T: Element>(x: &mut [T]) -> Result<()> {
-    map("relu_in_place", &Forward(Relu), [("x", x)], [])
-}
-
-struct ReluBackward;
-
-impl<T: Element> Map<T, 1, 1> for ReluBackward {
-    #[inline(always)]
-    fn map<S: Simd>(
-        &self,
-        simd: S,
-        [dx]: [Vector<T, S>; 1],
-        [y]: [Vector<T, S>; 1],
-    ) -> [Vector<T, S>; 1] {
-        let zero = Vector::zero(simd);
-        [y.le(zero).select(zero, dx)]
-    }
+    map("relu_in_place", &Relu, [("x", x)], [])
 }
 
 /// dx ← 0 where y ≤ 0; `y` is the input of [`relu`] or its output.
@@ -83,47 +79,17 @@ pub fn relu_backward<T: Element>(y: &[T], dx: &mut [T]) -> Result<()> {
     map("relu_backward", &ReluBackward, [("dx", dx)], [("y", y)])
 }
 
-struct Step;
+function!(Sigmoid, |x| x.sigmoid());
+gradient!(SigmoidBackward, |dx, y| dx * (y.like(T::one()) - y) * y);
 
-impl<T: Element> Function<T> for Step {
-    #[inline(always)]
-    fn of<S: Simd>(&self, simd: S, x: Vector<T, S>) -> Vector<T, S> {
-        let zero = Vector::zero(simd);
-        zero.lt(x).select(Vector::splat(simd, T::one()), zero)
-    }
-}
-
-/// y = 1 where x > 0, else 0 (chapter 3); NaN gives 0. Its gradient is 0 wherever it exists.
-pub fn step<T: Element>(x: &[T], y: &mut [T]) -> Result<()> {
-    map("step", &Forward(Step), [("y", y)], [("x", x)])
-}
-
-/// y = 1/(1 + e⁻ˣ), without overflow at either end; NaN passes (chapter 3).
+/// y = 1/(1 + e⁻ˣ) within 3 ULP, without overflow at either end; NaN passes (chapter 3).
 pub fn sigmoid<T: Element>(x: &[T], y: &mut [T]) -> Result<()> {
-    check_len("sigmoid", "x", x, y.len())?;
-    reference::activation::sigmoid(x, y);
-    Ok(())
+    map("sigmoid", &Sigmoid, [("y", y)], [("x", x)])
 }
 
 /// [`sigmoid`] in place.
 pub fn sigmoid_in_place<T: Element>(x: &mut [T]) -> Result<()> {
-    let input = x.to_vec();
-    reference::activation::sigmoid(&input, x);
-    Ok(())
-}
-
-struct SigmoidBackward;
-
-impl<T: Element> Map<T, 1, 1> for SigmoidBackward {
-    #[inline(always)]
-    fn map<S: Simd>(
-        &self,
-        simd: S,
-        [dx]: [Vector<T, S>; 1],
-        [y]: [Vector<T, S>; 1],
-    ) -> [Vector<T, S>; 1] {
-        [dx * (Vector::splat(simd, T::one()) - y) * y]
-    }
+    map("sigmoid_in_place", &Sigmoid, [("x", x)], [])
 }
 
 /// dx ← dx·(1 − y)·y; `y` is the output of [`sigmoid`].
@@ -131,33 +97,17 @@ pub fn sigmoid_backward<T: Element>(y: &[T], dx: &mut [T]) -> Result<()> {
     map("sigmoid_backward", &SigmoidBackward, [("dx", dx)], [("y", y)])
 }
 
-/// y = tanh x; NaN passes.
+function!(Tanh, |x| x.tanh());
+gradient!(TanhBackward, |dx, y| dx * (y.like(T::one()) - y * y));
+
+/// y = tanh x within 3 ULP, near 0 too; NaN passes.
 pub fn tanh<T: Element>(x: &[T], y: &mut [T]) -> Result<()> {
-    check_len("tanh", "x", x, y.len())?;
-    reference::activation::tanh(x, y);
-    Ok(())
+    map("tanh", &Tanh, [("y", y)], [("x", x)])
 }
 
 /// [`tanh`] in place.
 pub fn tanh_in_place<T: Element>(x: &mut [T]) -> Result<()> {
-    let input = x.to_vec();
-    reference::activation::tanh(&input, x);
-    Ok(())
-}
-
-struct TanhBackward;
-
-impl<T: Element> Map<T, 1, 1> for TanhBackward {
-    #[inline(always)]
-    fn map<S: Simd>(
-        &self,
-        simd: S,
-        [dx]: [Vector<T, S>; 1],
-        [y]: [Vector<T, S>; 1],
-    ) -> [Vector<T, S>; 1] {
-        let one = Vector::splat(simd, T::one());
-        [dx * (one - y * y)]
-    }
+    map("tanh_in_place", &Tanh, [("x", x)], [])
 }
 
 /// dx ← dx·(1 − y²); `y` is the output of [`tanh`].
@@ -165,32 +115,24 @@ pub fn tanh_backward<T: Element>(y: &[T], dx: &mut [T]) -> Result<()> {
     map("tanh_backward", &TanhBackward, [("dx", dx)], [("y", y)])
 }
 
-/// y = eˣ; overflow gives ∞, underflow 0, and NaN passes.
+function!(Step, |x| x.like(T::zero()).lt(x).select(x.like(T::one()), x.like(T::zero())));
+
+/// y = 1 where x > 0, else 0 (chapter 3); NaN gives 0. Its gradient is 0 wherever it exists.
+pub fn step<T: Element>(x: &[T], y: &mut [T]) -> Result<()> {
+    map("step", &Step, [("y", y)], [("x", x)])
+}
+
+function!(Exp, |x| x.exp());
+gradient!(ExpBackward, |dx, y| dx * y);
+
+/// y = eˣ within 1 ULP; overflow gives ∞, underflow denormals and then 0, and NaN passes.
 pub fn exp<T: Element>(x: &[T], y: &mut [T]) -> Result<()> {
-    check_len("exp", "x", x, y.len())?;
-    reference::activation::exp(x, y);
-    Ok(())
+    map("exp", &Exp, [("y", y)], [("x", x)])
 }
 
 /// [`exp`] in place.
 pub fn exp_in_place<T: Element>(x: &mut [T]) -> Result<()> {
-    let input = x.to_vec();
-    reference::activation::exp(&input, x);
-    Ok(())
-}
-
-struct ExpBackward;
-
-impl<T: Element> Map<T, 1, 1> for ExpBackward {
-    #[inline(always)]
-    fn map<S: Simd>(
-        &self,
-        _: S,
-        [dx]: [Vector<T, S>; 1],
-        [y]: [Vector<T, S>; 1],
-    ) -> [Vector<T, S>; 1] {
-        [dx * y]
-    }
+    map("exp_in_place", &Exp, [("x", x)], [])
 }
 
 /// dx ← dx·y; `y` is the output of [`exp`].
@@ -198,32 +140,17 @@ pub fn exp_backward<T: Element>(y: &[T], dx: &mut [T]) -> Result<()> {
     map("exp_backward", &ExpBackward, [("dx", dx)], [("y", y)])
 }
 
-/// y = ln x; −∞ of 0, NaN of what is negative, and NaN passes.
+function!(Log, |x| x.log());
+gradient!(LogBackward, |dx, x| dx / x);
+
+/// y = ln x within 1 ULP; −∞ of 0, NaN of what is negative, and NaN passes.
 pub fn log<T: Element>(x: &[T], y: &mut [T]) -> Result<()> {
-    check_len("log", "x", x, y.len())?;
-    reference::activation::log(x, y);
-    Ok(())
+    map("log", &Log, [("y", y)], [("x", x)])
 }
 
 /// [`log`] in place.
 pub fn log_in_place<T: Element>(x: &mut [T]) -> Result<()> {
-    let input = x.to_vec();
-    reference::activation::log(&input, x);
-    Ok(())
-}
-
-struct LogBackward;
-
-impl<T: Element> Map<T, 1, 1> for LogBackward {
-    #[inline(always)]
-    fn map<S: Simd>(
-        &self,
-        _: S,
-        [dx]: [Vector<T, S>; 1],
-        [x]: [Vector<T, S>; 1],
-    ) -> [Vector<T, S>; 1] {
-        [dx / x]
-    }
+    map("log_in_place", &Log, [("x", x)], [])
 }
 
 /// dx ← dx/x; `x` is the input of [`log`].

@@ -4,7 +4,9 @@ use std::fmt::{Debug, Display};
 use std::iter::Sum;
 
 use num_traits::{Float, NumAssign};
-use pulp::Simd;
+use pulp::{Simd, bytemuck};
+
+use crate::exp::Elementary;
 
 mod private {
     pub trait Sealed {}
@@ -16,6 +18,7 @@ mod private {
 pub trait Element:
     private::Sealed
     + SimdElement
+    + Elementary
     + Float
     + NumAssign
     + Sum
@@ -72,6 +75,13 @@ pub trait SimdElement: Copy {
         if_false: Self::Lanes<S>,
     ) -> Self::Lanes<S>;
     fn simd_reduce_sum<S: Simd>(simd: S, a: Self::Lanes<S>) -> Self;
+    /// Bit by bit, as is `simd_or`.
+    fn simd_and<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+    fn simd_or<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+    /// Every 32-bit word of the register shifted on its own, both words of an `f64` too: the shift
+    /// that every instruction set has.
+    fn simd_shl_words<S: Simd>(simd: S, a: Self::Lanes<S>, bits: u32) -> Self::Lanes<S>;
+    fn simd_shr_words<S: Simd>(simd: S, a: Self::Lanes<S>, bits: u32) -> Self::Lanes<S>;
 }
 
 macro_rules! impl_element {
@@ -154,17 +164,42 @@ macro_rules! impl_element {
             fn simd_reduce_sum<S: Simd>(simd: S, a: S::$lanes) -> Self {
                 simd.$reduce_sum(a)
             }
+
+            #[inline(always)]
+            fn simd_shl_words<S: Simd>(simd: S, a: S::$lanes, bits: u32) -> S::$lanes {
+                if S::IS_SCALAR {
+                    // One element, which may have more words than a scalar `u32s`.
+                    let words: [u32; size_of::<$t>() / 4] = bytemuck::cast(a);
+                    bytemuck::cast(words.map(|word| word << bits))
+                } else {
+                    let words: S::u32s = bytemuck::cast(a);
+                    bytemuck::cast(simd.wrapping_dyn_shl_u32s(words, simd.splat_u32s(bits)))
+                }
+            }
+
+            #[inline(always)]
+            fn simd_shr_words<S: Simd>(simd: S, a: S::$lanes, bits: u32) -> S::$lanes {
+                if S::IS_SCALAR {
+                    let words: [u32; size_of::<$t>() / 4] = bytemuck::cast(a);
+                    bytemuck::cast(words.map(|word| word >> bits))
+                } else {
+                    let words: S::u32s = bytemuck::cast(a);
+                    bytemuck::cast(simd.wrapping_dyn_shr_u32s(words, simd.splat_u32s(bits)))
+                }
+            }
         }
     };
 }
 
 impl_element!(f32, "f32", f32s, F32_LANES, m32s,
-    { simd_add => add_f32s, simd_sub => sub_f32s, simd_mul => mul_f32s, simd_div => div_f32s },
+    { simd_add => add_f32s, simd_sub => sub_f32s, simd_mul => mul_f32s, simd_div => div_f32s,
+      simd_and => and_f32s, simd_or => or_f32s },
     { simd_eq => equal_f32s, simd_lt => less_than_f32s, simd_le => less_than_or_equal_f32s },
     splat_f32s, partial_load_f32s, mul_add_e_f32s, neg_f32s, abs_f32s, sqrt_f32s, select_f32s,
     reduce_sum_f32s);
 impl_element!(f64, "f64", f64s, F64_LANES, m64s,
-    { simd_add => add_f64s, simd_sub => sub_f64s, simd_mul => mul_f64s, simd_div => div_f64s },
+    { simd_add => add_f64s, simd_sub => sub_f64s, simd_mul => mul_f64s, simd_div => div_f64s,
+      simd_and => and_f64s, simd_or => or_f64s },
     { simd_eq => equal_f64s, simd_lt => less_than_f64s, simd_le => less_than_or_equal_f64s },
     splat_f64s, partial_load_f64s, mul_add_e_f64s, neg_f64s, abs_f64s, sqrt_f64s, select_f64s,
     reduce_sum_f64s);

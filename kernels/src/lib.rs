@@ -12,6 +12,7 @@ pub mod conv;
 pub mod dropout;
 mod element;
 mod error;
+mod exp;
 pub mod gemm;
 mod map;
 pub mod optimize;

@@ -136,6 +136,43 @@ impl<T: Element, S: Simd> Vector<T, S> {
         self.le(zero).select(zero, self)
     }
 
+    /// The larger of the two lanes; `self` where either is NaN.
+    #[inline(always)]
+    pub(crate) fn larger(self, b: Self) -> Self {
+        self.lt(b).select(b, self)
+    }
+
+    /// `self` with its bits masked by those of `mask`.
+    #[inline(always)]
+    pub(crate) fn and_bits(self, mask: T) -> Self {
+        let mask = T::simd_splat(self.simd, mask);
+        Self { lanes: T::simd_and(self.simd, self.lanes, mask), ..self }
+    }
+
+    /// The bits of either.
+    #[inline(always)]
+    pub(crate) fn or_bits(self, b: Self) -> Self {
+        Self { lanes: T::simd_or(self.simd, self.lanes, b.lanes), ..self }
+    }
+
+    /// Every 32-bit word shifted to the left on its own: for `f64`, both words.
+    #[inline(always)]
+    pub(crate) fn shl_words(self, bits: u32) -> Self {
+        Self { lanes: T::simd_shl_words(self.simd, self.lanes, bits), ..self }
+    }
+
+    /// Every 32-bit word shifted to the right on its own: for `f64`, both words.
+    #[inline(always)]
+    pub(crate) fn shr_words(self, bits: u32) -> Self {
+        Self { lanes: T::simd_shr_words(self.simd, self.lanes, bits), ..self }
+    }
+
+    /// `x` in every lane, under the instruction set of `self`.
+    #[inline(always)]
+    pub(crate) fn like(self, x: T) -> Self {
+        Self::splat(self.simd, x)
+    }
+
     /// The sum of the lanes, in an order fixed by the instruction set.
     #[inline(always)]
     pub(crate) fn sum(self) -> T {
