@@ -1,13 +1,12 @@
 //! `cargo bench -p kasoku-benches --bench conv`: the book's convolutions, three passes and the column matrix, against the naive
 //! loops, one thread.
 
-use std::hint::black_box;
-
 use criterion::{Criterion, criterion_group, criterion_main};
 use kasoku_benches::shapes::{CONVOLUTIONS, Convolution};
-use kasoku_benches::{bytes_group, criterion, flops_group, random};
+use kasoku_benches::{bytes_group, criterion, flops_group, random, versus};
 use kasoku_kernels::conv::{self, ConvGeometry, Window};
-use kasoku_kernels::{Element, reference, set_num_threads};
+use kasoku_kernels::reference::conv as naive;
+use kasoku_kernels::{Element, set_num_threads};
 
 /// Images: enough that a pass takes milliseconds, few enough for the naive loop.
 const BATCH: usize = 10;
@@ -26,37 +25,27 @@ fn convolutions<T: Element>(criterion: &mut Criterion) {
         let (x, w) = (random::<T>(len(geometry.input())), random::<T>(len(geometry.weight())));
         let (dy, bias) = (random::<T>(len(geometry.output())), random::<T>(shape.filters));
         let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), w.clone());
-        let title = |pass: &str| format!("conv {} {} {pass}", T::NAME, shape.name);
-
-        let mut group = flops_group::<T>(criterion, title("forward"), geometry.flops());
-        group.bench_function("kasoku", |bencher| {
-            bencher.iter(|| conv::forward(&geometry, black_box(&x), &w, Some(&bias), true, &mut y))
-        });
-        group.bench_function("naive loop", |bencher| {
-            bencher.iter(|| {
-                reference::conv::forward(&geometry, black_box(&x), &w, Some(&bias), true, &mut y)
-            })
-        });
-        group.finish();
-
-        let mut group = flops_group::<T>(criterion, title("backward data"), geometry.flops());
-        group.bench_function("kasoku", |bencher| {
-            bencher.iter(|| conv::backward_data(&geometry, black_box(&dy), &w, &mut dx))
-        });
-        group.bench_function("naive loop", |bencher| {
-            bencher.iter(|| reference::conv::backward_data(&geometry, black_box(&dy), &w, &mut dx))
-        });
-        group.finish();
-
-        let mut group = flops_group::<T>(criterion, title("backward weight"), geometry.flops());
-        group.bench_function("kasoku", |bencher| {
-            bencher.iter(|| conv::backward_weight(&geometry, black_box(&x), &dy, &mut dw, None))
-        });
-        group.bench_function("naive loop", |bencher| {
-            bencher
-                .iter(|| reference::conv::backward_weight(&geometry, black_box(&x), &dy, &mut dw))
-        });
-        group.finish();
+        let (mut y_naive, mut dx_naive, mut dw_naive) = (dy.clone(), x.clone(), w.clone());
+        let bias = Some(bias.as_slice());
+        let mut group = |pass: &str| {
+            let title = format!("conv {} {} {pass}", T::NAME, shape.name);
+            flops_group::<T>(criterion, title, geometry.flops())
+        };
+        versus(
+            group("forward"),
+            || conv::forward(&geometry, &x, &w, bias, true, &mut y),
+            || naive::forward(&geometry, &x, &w, bias, true, &mut y_naive),
+        );
+        versus(
+            group("backward data"),
+            || conv::backward_data(&geometry, &dy, &w, &mut dx),
+            || naive::backward_data(&geometry, &dy, &w, &mut dx_naive),
+        );
+        versus(
+            group("backward weight"),
+            || conv::backward_weight(&geometry, &x, &dy, &mut dw, None),
+            || naive::backward_weight(&geometry, &x, &dy, &mut dw_naive),
+        );
     }
 }
 
@@ -65,29 +54,24 @@ fn columns<T: Element>(criterion: &mut Criterion) {
     for shape in &CONVOLUTIONS[..3] {
         let geometry = geometry(shape);
         let (input, window) = (geometry.input(), geometry.window());
-        let mut x = random::<T>(input.iter().product());
+        let x = random::<T>(input.iter().product());
         let [_, _, out_h, out_w] = geometry.output();
         let mut col = random::<T>(BATCH * out_h * out_w * geometry.taps());
+        let (mut dx, mut dx_naive, mut col_naive) = (x.clone(), x.clone(), col.clone());
         let bytes = 2 * col.len() * size_of::<T>();
-        let title = |op: &str| format!("{op} {} {}", T::NAME, shape.name);
-
-        let mut group = bytes_group::<T>(criterion, title("im2col"), bytes);
-        group.bench_function("kasoku", |bencher| {
-            bencher.iter(|| conv::im2col(input, &window, black_box(&x), &mut col))
-        });
-        group.bench_function("naive loop", |bencher| {
-            bencher.iter(|| reference::conv::im2col(input, &window, black_box(&x), &mut col))
-        });
-        group.finish();
-
-        let mut group = bytes_group::<T>(criterion, title("col2im"), bytes);
-        group.bench_function("kasoku", |bencher| {
-            bencher.iter(|| conv::col2im(input, &window, black_box(&col), &mut x))
-        });
-        group.bench_function("naive loop", |bencher| {
-            bencher.iter(|| reference::conv::col2im(input, &window, black_box(&col), &mut x))
-        });
-        group.finish();
+        let mut group = |op: &str| {
+            bytes_group::<T>(criterion, format!("{op} {} {}", T::NAME, shape.name), bytes)
+        };
+        versus(
+            group("im2col"),
+            || conv::im2col(input, &window, &x, &mut col),
+            || naive::im2col(input, &window, &x, &mut col_naive),
+        );
+        versus(
+            group("col2im"),
+            || conv::col2im(input, &window, &col, &mut dx),
+            || naive::col2im(input, &window, &col, &mut dx_naive),
+        );
     }
 }
 

@@ -60,3 +60,14 @@ pub fn bytes_group<'c, T: Element>(
     });
     group
 }
+
+/// Benches a kernel and its naive loop in `group`.
+pub fn versus<A, B>(
+    mut group: BenchmarkGroup<'_, WallTime>,
+    mut kasoku: impl FnMut() -> A,
+    mut naive: impl FnMut() -> B,
+) {
+    group.bench_function("kasoku", |bencher| bencher.iter(&mut kasoku));
+    group.bench_function("naive loop", |bencher| bencher.iter(&mut naive));
+    group.finish();
+}

@@ -1,0 +1,50 @@
+//! `cargo bench -p kasoku-benches --bench softmax`: softmax and the loss on it against the naive loops, one thread.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use kasoku_benches::{bytes_group, criterion, random, versus};
+use kasoku_kernels::reference::softmax as naive;
+use kasoku_kernels::softmax::{
+    Target, log_sum_exp_rows, softmax_cross_entropy, softmax_cross_entropy_backward, softmax_rows,
+};
+use kasoku_kernels::{Element, set_num_threads};
+
+/// Rows × classes: a batch of MNIST, a test set of it, and a vocabulary.
+const SHAPES: [(usize, usize); 3] = [(100, 10), (10_000, 10), (100, 10_000)];
+
+fn softmax<T: Element>(criterion: &mut Criterion) {
+    set_num_threads(1);
+    for (rows, classes) in SHAPES {
+        let x = random::<T>(rows * classes);
+        let labels: Vec<usize> = (0..rows).map(|row| row % classes).collect();
+        let labels = Target::Labels(&labels);
+        let epsilon = T::of(1e-7);
+        let (mut y, mut y_naive) = (x.clone(), x.clone());
+        let (mut sums, mut sums_naive) = (random::<T>(rows), random::<T>(rows));
+        let bytes = 2 * x.len() * size_of::<T>();
+        let title = |op: &str| format!("{op} {} {rows}x{classes}", T::NAME);
+
+        versus(
+            bytes_group::<T>(criterion, title("softmax"), bytes),
+            || softmax_rows(&x, classes, &mut y),
+            || naive::softmax_rows(&x, classes, &mut y_naive),
+        );
+        versus(
+            bytes_group::<T>(criterion, title("log-sum-exp"), bytes / 2),
+            || log_sum_exp_rows(&x, classes, &mut sums),
+            || naive::log_sum_exp_rows(&x, classes, &mut sums_naive),
+        );
+        versus(
+            bytes_group::<T>(criterion, title("softmax + cross-entropy"), bytes),
+            || softmax_cross_entropy(&x, classes, labels, epsilon, &mut y),
+            || naive::softmax_cross_entropy(&x, classes, labels, epsilon, &mut y_naive),
+        );
+        versus(
+            bytes_group::<T>(criterion, title("softmax + cross-entropy backward"), bytes),
+            || softmax_cross_entropy_backward(&x, classes, labels, &mut y),
+            || naive::softmax_cross_entropy_backward(&x, classes, labels, &mut y_naive),
+        );
+    }
+}
+
+criterion_group! { name = benches; config = criterion(); targets = softmax::<f32>, softmax::<f64> }
+criterion_main!(benches);
