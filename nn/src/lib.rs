@@ -1,4 +1,20 @@
+//! The networks of "Deep Learning from Scratch" in safe Rust.
 #![forbid(unsafe_code)]
-//! x
 
 pub mod data;
+mod error;
+pub mod functions;
+pub mod gradient;
+pub mod init;
+pub mod layers;
+pub mod networks;
+pub mod optimizers;
+mod tensor;
+pub mod trainer;
+pub mod weights;
+
+pub use error::{Error, Result};
+pub use kasoku_kernels as kernels;
+pub use kasoku_kernels::Element;
+pub use ndarray;
+pub use tensor::Tensor;

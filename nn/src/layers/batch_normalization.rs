@@ -1,0 +1,157 @@
+//! Batch normalisation.
+
+use ndarray::ArrayD;
+
+use crate::layers::{Layer, Mode, Parameter, Role, check_gradient, slice, slice_mut};
+use crate::tensor::{contiguous, elements, elements_mut, zeros};
+use crate::{Element, Error, Result, Tensor, kernels};
+use kernels::batch_norm::{
+    BatchStatistics, batch_norm_backward, batch_norm_forward, batch_norm_inference,
+};
+
+/// What shares a mean and a variance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statistics {
+    /// Each feature of a flattened sample has its own, taken over the batch, as in the book.
+    PerFeature,
+    /// All pixels of a channel share one, as in convolutional networks (Ioffe and Szegedy 2015, §3.2).
+    PerChannel,
+}
+
+/// What is added to the variance; the book writes 10e-7.
+const EPSILON: f64 = 10e-7;
+
+/// Subtracts the batch's mean, divides by its standard deviation, scales by gamma and shifts by beta; when testing, by running
+/// statistics instead (chapter 6; Ioffe and Szegedy 2015).
+#[derive(Debug, Clone)]
+pub struct BatchNormalization<T: Element> {
+    gamma: Parameter<T>,
+    beta: Parameter<T>,
+    statistics: Statistics,
+    momentum: T,
+    running_mean: ArrayD<T>,
+    running_var: ArrayD<T>,
+    last: Option<Normalised<T>>,
+}
+
+/// What `backward` needs.
+#[derive(Debug, Clone)]
+struct Normalised<T: Element> {
+    x: Tensor<T>,
+    shape: [usize; 3],
+    mean: Vec<T>,
+    inv_std: Vec<T>,
+}
+
+impl<T: Element> BatchNormalization<T> {
+    /// The layer for `channels` channels (or features): gamma 1, beta 0, running statistics 0 as in the book, of which
+    /// `momentum` (the book: 0.9) is kept at each step.
+    pub fn new(channels: usize, statistics: Statistics, momentum: f64) -> Self {
+        let zeros = ArrayD::zeros(ndarray::IxDyn(&[channels]));
+        Self {
+            gamma: Parameter::full(Role::Gamma, &[channels], T::one()),
+            beta: Parameter::full(Role::Beta, &[channels], T::zero()),
+            statistics,
+            momentum: T::of(momentum),
+            running_mean: zeros.clone(),
+            running_var: zeros,
+            last: None,
+        }
+    }
+
+    /// (batch, channels, elements of a channel in a sample), as the kernels take it.
+    fn shape(&self, x: &[usize]) -> Result<[usize; 3]> {
+        let channels = self.gamma.value.len();
+        let shape = match (self.statistics, x) {
+            (Statistics::PerFeature, [batch, sample @ ..]) => [*batch, sample.iter().product(), 1],
+            (Statistics::PerChannel, [batch, channels, inner @ ..]) => {
+                [*batch, *channels, inner.iter().product()]
+            }
+            _ => [0, 0, 0],
+        };
+        if shape[1] != channels {
+            let what = match self.statistics {
+                Statistics::PerFeature => "features",
+                Statistics::PerChannel => "channels",
+            };
+            return Err(Error::shape("BatchNormalization", x, format!("{channels} {what}")));
+        }
+        Ok(shape)
+    }
+}
+
+impl<T: Element> Layer<T> for BatchNormalization<T> {
+    fn name(&self) -> &'static str {
+        "BatchNormalization"
+    }
+
+    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>> {
+        let mut batch = vec![1];
+        batch.extend_from_slice(input);
+        self.shape(&batch)?;
+        Ok(input.to_vec())
+    }
+
+    fn forward(&mut self, x: Tensor<T>, mode: Mode) -> Result<Tensor<T>> {
+        let shape = self.shape(x.shape())?;
+        let x = contiguous(x);
+        let mut y = zeros(x.shape());
+        let (gamma, beta, epsilon) =
+            (slice(&self.gamma.value), slice(&self.beta.value), T::of(EPSILON));
+        let (x_elements, y_elements) = (elements(&x), elements_mut(&mut y));
+        if mode == Mode::Test {
+            let (mean, var) = (slice(&self.running_mean), slice(&self.running_var));
+            batch_norm_inference(shape, x_elements, gamma, beta, mean, var, epsilon, y_elements)?;
+            return Ok(y);
+        }
+        let mut mean = vec![T::zero(); shape[1]];
+        let (mut var, mut inv_std) = (mean.clone(), mean.clone());
+        let statistics = BatchStatistics { mean: &mut mean, var: &mut var, inv_std: &mut inv_std };
+        batch_norm_forward(shape, x_elements, gamma, beta, epsilon, y_elements, statistics)?;
+        for (running, batch) in [(&mut self.running_mean, &mean), (&mut self.running_var, &var)] {
+            for (running, &batch) in slice_mut(running).iter_mut().zip(batch) {
+                *running = self.momentum * *running + (T::one() - self.momentum) * batch;
+            }
+        }
+        self.last = Some(Normalised { x, shape, mean, inv_std });
+        Ok(y)
+    }
+
+    /// The gradient of the last forward pass in training: by the batch's statistics too.
+    fn backward(&mut self, dout: Tensor<T>) -> Result<Tensor<T>> {
+        let Normalised { x, shape, mean, inv_std } =
+            self.last.as_ref().ok_or(Error::NoForward("BatchNormalization"))?;
+        check_gradient("BatchNormalization", dout.shape(), x.shape())?;
+        let dout = contiguous(dout);
+        let mut dx = zeros(x.shape());
+        batch_norm_backward(
+            *shape,
+            elements(x),
+            slice(&self.gamma.value),
+            mean,
+            inv_std,
+            elements(&dout),
+            elements_mut(&mut dx),
+            slice_mut(&mut self.gamma.grad),
+            slice_mut(&mut self.beta.grad),
+        )?;
+        Ok(dx)
+    }
+
+    fn parameters(&self) -> Vec<&Parameter<T>> {
+        vec![&self.gamma, &self.beta]
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter<T>> {
+        vec![&mut self.gamma, &mut self.beta]
+    }
+
+    fn state(&mut self) -> Vec<(&'static str, &mut ArrayD<T>)> {
+        vec![
+            (Role::Gamma.prefix(), &mut self.gamma.value),
+            (Role::Beta.prefix(), &mut self.beta.value),
+            ("running_mean", &mut self.running_mean),
+            ("running_var", &mut self.running_var),
+        ]
+    }
+}

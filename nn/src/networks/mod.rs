@@ -1,0 +1,13 @@
+//! Networks: layers in a row, and the book's five.
+//!
+//! The book's networks are recipes with its numbers as defaults; each builds a [`Sequential`].
+
+mod book;
+mod builder;
+mod sequential;
+
+pub use book::{
+    Activation, DeepConvNet, MultiLayerNet, MultiLayerNetExtend, SimpleConvNet, TwoLayerNet,
+};
+pub use builder::SequentialBuilder;
+pub use sequential::{IntoTensor, Sequential};

@@ -1,0 +1,311 @@
+use std::collections::HashMap;
+use std::fmt;
+
+use ndarray::{Array, Array2, ArrayD, ArrayView, Dimension, Ix2};
+
+use super::SequentialBuilder;
+use crate::functions::Labels;
+use crate::gradient::numerical_gradient;
+use crate::layers::{Layer, Mode, Parameter, Role, SoftmaxWithLoss, slice};
+use crate::optimizers::Optimizer;
+use crate::tensor::{contiguous, elements, reshape};
+use crate::trainer::accuracy;
+use crate::{Element, Error, Result, Tensor, kernels};
+
+/// What a network takes as input: an array (moved in), a view (copied), a [`Tensor`] (shared). The first axis is the batch,
+/// the others hold as many elements as the network's input.
+pub trait IntoTensor<T: Element> {
+    /// The tensor.
+    fn into_tensor(self) -> Tensor<T>;
+}
+
+impl<T: Element, D: Dimension> IntoTensor<T> for Array<T, D> {
+    fn into_tensor(self) -> Tensor<T> {
+        self.into_dyn().into_shared()
+    }
+}
+
+impl<T: Element, D: Dimension> IntoTensor<T> for ArrayView<'_, T, D> {
+    fn into_tensor(self) -> Tensor<T> {
+        self.to_owned().into_tensor()
+    }
+}
+
+impl<T: Element> IntoTensor<T> for Tensor<T> {
+    fn into_tensor(self) -> Tensor<T> {
+        self
+    }
+}
+
+/// Layers one after another, and softmax with cross-entropy at the end.
+///
+/// ```
+/// use kasoku_nn::init::WeightInit::He;
+/// use kasoku_nn::kernels::conv::Window;
+/// use kasoku_nn::networks::Sequential;
+///
+/// let mut network = Sequential::<f32>::builder(&[1, 28, 28], 42)
+///     .convolution(16, Window::new(3, 3).pad(1), He)
+///     .relu()
+///     .max_pooling(Window::new(2, 2).stride(2))
+///     .affine(10, He)
+///     .build()?;
+/// let scores = network.predict(ndarray::Array4::zeros([5, 1, 28, 28]))?;
+/// assert_eq!(scores.dim(), (5, 10));
+/// # Ok::<(), kasoku_nn::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Sequential<T: Element> {
+    layers: Vec<Box<dyn Layer<T>>>,
+    loss: SoftmaxWithLoss<T>,
+    input: Vec<usize>,
+    weight_decay: f64,
+    seed: u64,
+    step: u64,
+}
+
+impl<T: Element> Sequential<T> {
+    /// Begins a network for samples of shape `input`; `seed` decides its weights and the masks of its dropouts.
+    pub fn builder(input: &[usize], seed: u64) -> SequentialBuilder<T> {
+        SequentialBuilder::new(input, seed)
+    }
+
+    pub(super) fn new(
+        layers: Vec<Box<dyn Layer<T>>>,
+        input: Vec<usize>,
+        weight_decay: f64,
+        seed: u64,
+    ) -> Self {
+        Self { layers, loss: SoftmaxWithLoss::new(), input, weight_decay, seed, step: 0 }
+    }
+
+    /// The layers, the first one first.
+    pub fn layers(&self) -> &[Box<dyn Layer<T>>] {
+        &self.layers
+    }
+
+    /// The shape of one sample.
+    pub fn input_shape(&self) -> &[usize] {
+        &self.input
+    }
+
+    /// The seed it was built with.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The parameters with their names, `W1`, `b1`, …: numbered by kind, in the order of the layers.
+    pub fn parameters(&self) -> Vec<(String, &Parameter<T>)> {
+        let parameters: Vec<_> = self.layers.iter().flat_map(|layer| layer.parameters()).collect();
+        numbered(parameters, |parameter| parameter.role.prefix())
+    }
+
+    /// As [`Sequential::parameters`], to change.
+    pub fn parameters_mut(&mut self) -> Vec<(String, &mut Parameter<T>)> {
+        let layers = self.layers.iter_mut();
+        let parameters: Vec<_> = layers.flat_map(|layer| layer.parameters_mut()).collect();
+        numbered(parameters, |parameter| parameter.role.prefix())
+    }
+
+    /// Everything that is saved: the parameters, and what layers keep beside them, with their names.
+    pub fn state(&mut self) -> Vec<(String, &mut ArrayD<T>)> {
+        let state: Vec<_> = self.layers.iter_mut().flat_map(|layer| layer.state()).collect();
+        numbered(state, |(prefix, _)| prefix)
+            .into_iter()
+            .map(|(name, (_, value))| (name, value))
+            .collect()
+    }
+
+    /// How many numbers are learned.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters().iter().map(|(_, parameter)| parameter.value.len()).sum()
+    }
+
+    /// The scores (batch, classes) of a batch, before softmax; dropout and batch normalisation as when testing.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where x does not hold samples of the network's input.
+    pub fn predict(&mut self, x: impl IntoTensor<T>) -> Result<Array2<T>> {
+        let y = self.forward(x.into_tensor(), Mode::Test)?;
+        let shape = y.shape().to_vec();
+        y.into_owned()
+            .into_dimensionality::<Ix2>()
+            .map_err(|_| Error::shape("the network's output", &shape, "(batch, classes)"))
+    }
+
+    /// The loss of a batch as when testing: cross-entropy, plus ½·λ·ΣW² where there is weight decay.
+    ///
+    /// # Errors
+    /// As [`Sequential::predict`], and where the labels do not fit.
+    pub fn loss<'a>(&mut self, x: impl IntoTensor<T>, t: impl Into<Labels<'a, T>>) -> Result<T> {
+        self.loss_in(x.into_tensor(), &t.into(), Mode::Test)
+    }
+
+    /// The share of samples whose highest score is their label's.
+    ///
+    /// # Errors
+    /// As [`Sequential::loss`].
+    pub fn accuracy<D: Dimension>(
+        &mut self,
+        x: ArrayView<'_, T, D>,
+        labels: &[usize],
+    ) -> Result<f64> {
+        if x.ndim() == 0 || x.shape()[0] != labels.len() || labels.is_empty() {
+            let expected = format!("{} samples, and at least one", labels.len());
+            return Err(Error::shape("accuracy", x.shape(), expected));
+        }
+        accuracy(self, &(x, labels), None)
+    }
+
+    /// How many samples of a batch have their highest score at their label.
+    pub(crate) fn count_correct(&mut self, x: Tensor<T>, labels: &[usize]) -> Result<usize> {
+        let y = contiguous(self.forward(x, Mode::Test)?);
+        let classes = y.shape().last().copied().unwrap_or(0);
+        let mut predicted = vec![0; labels.len()];
+        kernels::reduce::argmax_rows(elements(&y), classes, &mut predicted)?;
+        Ok(predicted.iter().zip(labels).filter(|(predicted, label)| predicted == label).count())
+    }
+
+    /// The loss of a batch as when training, by a forward and a backward pass; the gradients are left in the parameters.
+    ///
+    /// # Errors
+    /// As [`Sequential::loss`].
+    pub fn gradient<'a>(
+        &mut self,
+        x: impl IntoTensor<T>,
+        t: impl Into<Labels<'a, T>>,
+    ) -> Result<T> {
+        let t = t.into();
+        let mode = self.train_mode();
+        let loss = self.loss_in(x.into_tensor(), &t, mode)?;
+        let mut dout = Some(self.loss.backward(&t)?);
+        let first = self.layers.iter().position(|layer| !layer.parameters().is_empty());
+        let first = first.unwrap_or(self.layers.len());
+        for (index, layer) in self.layers.iter_mut().enumerate().skip(first).rev() {
+            let Some(gradient) = dout.take() else { break };
+            if index == first {
+                layer.backward_parameters(gradient)?;
+            } else {
+                dout = Some(layer.backward(gradient)?);
+            }
+        }
+        if self.weight_decay != 0.0 {
+            let decay = T::of(self.weight_decay);
+            for (_, parameter) in self.parameters_mut() {
+                if parameter.role == Role::Weight {
+                    parameter.grad.scaled_add(decay, &parameter.value);
+                }
+            }
+        }
+        Ok(loss)
+    }
+
+    /// One step of training: [`Sequential::gradient`], then the optimizer. Returns the loss before the step.
+    ///
+    /// # Errors
+    /// As [`Sequential::gradient`] and [`Optimizer::update`].
+    pub fn train_step<'a>(
+        &mut self,
+        x: impl IntoTensor<T>,
+        t: impl Into<Labels<'a, T>>,
+        optimizer: &mut dyn Optimizer<T>,
+    ) -> Result<T> {
+        let loss = self.gradient(x, t)?;
+        let layers = self.layers.iter_mut();
+        let mut parameters: Vec<_> = layers.flat_map(|layer| layer.parameters_mut()).collect();
+        optimizer.update(&mut parameters)?;
+        self.step += 1;
+        Ok(loss)
+    }
+
+    /// The gradients by central differences of the training loss, with their names: slow, to check [`Sequential::gradient`].
+    ///
+    /// # Errors
+    /// As [`Sequential::gradient`].
+    pub fn numerical_gradient<'a>(
+        &mut self,
+        x: impl IntoTensor<T>,
+        t: impl Into<Labels<'a, T>>,
+    ) -> Result<Vec<(String, ArrayD<T>)>> {
+        let (x, t, mode) = (x.into_tensor(), t.into(), self.train_mode());
+        let names: Vec<String> = self.parameters().into_iter().map(|(name, _)| name).collect();
+        let mut gradients = Vec::new();
+        for (index, name) in names.into_iter().enumerate() {
+            let mut value = self.parameters()[index].1.value.clone();
+            let gradient = numerical_gradient(
+                |value| {
+                    self.parameters_mut()[index].1.value.assign(value);
+                    self.loss_in(x.clone(), &t, mode)
+                },
+                &mut value,
+            );
+            // Put back before an error is passed on.
+            self.parameters_mut()[index].1.value.assign(&value);
+            gradients.push((name, gradient?));
+        }
+        Ok(gradients)
+    }
+
+    fn train_mode(&self) -> Mode {
+        Mode::Train { seed: self.seed, step: self.step }
+    }
+
+    fn forward(&mut self, x: Tensor<T>, mode: Mode) -> Result<Tensor<T>> {
+        let shape = x.shape();
+        let samples = shape.first().copied().unwrap_or(0);
+        let sample_len: usize = shape.iter().skip(1).product();
+        let input_len: usize = self.input.iter().product();
+        if shape.is_empty() || sample_len != input_len {
+            let expected = format!("(batch, …) of samples of shape {:?}", self.input);
+            return Err(Error::shape("the network's input", shape, expected));
+        }
+        let mut batch = vec![samples];
+        batch.extend(&self.input);
+        self.layers.iter_mut().try_fold(reshape(x, &batch), |x, layer| layer.forward(x, mode))
+    }
+
+    fn loss_in(&mut self, x: Tensor<T>, t: &Labels<'_, T>, mode: Mode) -> Result<T> {
+        let scores = self.forward(x, mode)?;
+        Ok(self.loss.forward(scores, t)? + self.penalty()?)
+    }
+
+    /// ½·λ·ΣW².
+    fn penalty(&self) -> Result<T> {
+        let mut penalty = T::zero();
+        if self.weight_decay != 0.0 {
+            for (_, parameter) in self.parameters() {
+                if parameter.role == Role::Weight {
+                    penalty += kernels::reduce::sum_squares(slice(&parameter.value))?;
+                }
+            }
+        }
+        Ok(T::of(0.5 * self.weight_decay) * penalty)
+    }
+}
+
+/// Gives each of `items` its prefix and its number among those of the same prefix.
+fn numbered<I>(items: Vec<I>, prefix: impl Fn(&I) -> &'static str) -> Vec<(String, I)> {
+    let mut used = HashMap::new();
+    let name = |item: &I| {
+        let prefix = prefix(item);
+        let number = used.entry(prefix).and_modify(|number| *number += 1).or_insert(1);
+        format!("{prefix}{number}")
+    };
+    let names: Vec<_> = items.iter().map(name).collect();
+    names.into_iter().zip(items).collect()
+}
+
+/// One line a layer: its name, the shape of its output and how many numbers it learns.
+impl<T: Element> fmt::Display for Sequential<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<20} {:>16} {:>10}", "input", format!("{:?}", self.input), "")?;
+        let mut shape = self.input.clone();
+        for layer in &self.layers {
+            shape = layer.output_shape(&shape).map_err(|_| fmt::Error)?;
+            let count: usize = layer.parameters().iter().map(|p| p.value.len()).sum();
+            let count = if count == 0 { String::new() } else { count.to_string() };
+            writeln!(f, "{:<20} {:>16} {count:>10}", layer.name(), format!("{shape:?}"))?;
+        }
+        write!(f, "{:<20} {:>16} {:>10}", "parameters", "", self.parameter_count())
+    }
+}

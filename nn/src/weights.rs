@@ -1,0 +1,213 @@
+//! Weights in files: safetensors and npz, one tensor for each name of [`Sequential::state`].
+//!
+//! A file is written beside its final name and renamed when whole. Loading checks every name and shape before it changes
+//! anything; numbers of f32 and f64 are converted to the network's.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use ndarray::{ArrayD, ArrayViewD, IxDyn};
+use ndarray_npy::{NpzWriter, ViewNpyError, ViewNpyExt};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use zip::ZipArchive;
+
+use crate::networks::Sequential;
+use crate::{Element, Error, Result};
+
+/// The two kinds of files, told apart by their extension.
+#[derive(Debug, Clone, Copy)]
+enum Format {
+    Safetensors,
+    Npz,
+}
+
+impl Format {
+    fn of(path: &Path) -> Result<Self> {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("safetensors") => Ok(Self::Safetensors),
+            Some("npz") => Ok(Self::Npz),
+            _ => Err(problem(path)("the name must end in .safetensors or .npz")),
+        }
+    }
+}
+
+/// Makes errors about a file.
+fn problem<E: ToString>(path: &Path) -> impl Fn(E) -> Error {
+    let path = path.to_owned();
+    move |problem| Error::Weights { path: path.clone(), problem: problem.to_string() }
+}
+
+/// Writes the network's weights to `path`, whose extension says how: `.safetensors` or `.npz`.
+///
+/// # Errors
+/// [`Error::Weights`] where the file cannot be written, or has another extension.
+pub fn save<T: Element>(network: &mut Sequential<T>, path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    let format = Format::of(path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(problem(path))?;
+    let state = network.state();
+    match format {
+        Format::Safetensors => write_safetensors(&state, path, file.as_file_mut())?,
+        Format::Npz => write_npz(&state, path, file.as_file_mut())?,
+    }
+    file.as_file().sync_all().map_err(problem(path))?;
+    file.persist(path).map_err(|error| problem(path)(error.error))?;
+    Ok(())
+}
+
+fn write_safetensors<T: Element>(
+    state: &[(String, &mut ArrayD<T>)],
+    path: &Path,
+    file: &mut File,
+) -> Result<()> {
+    let (dtype, bytes): (_, fn(T) -> Vec<u8>) = if T::NAME == "f32" {
+        (Dtype::F32, |x| (x.as_f64() as f32).to_le_bytes().to_vec())
+    } else {
+        (Dtype::F64, |x| x.as_f64().to_le_bytes().to_vec())
+    };
+    let data: Vec<Vec<u8>> =
+        state.iter().map(|(_, tensor)| tensor.iter().flat_map(|&x| bytes(x)).collect()).collect();
+    let views = state.iter().zip(&data).map(|((name, tensor), data)| {
+        TensorView::new(dtype, tensor.shape().to_vec(), data).map(|view| (name, view))
+    });
+    let views: Vec<_> = views.collect::<Result<_, _>>().map_err(problem(path))?;
+    let bytes = safetensors::serialize(views, None).map_err(problem(path))?;
+    file.write_all(&bytes).map_err(problem(path))
+}
+
+fn write_npz<T: Element>(
+    state: &[(String, &mut ArrayD<T>)],
+    path: &Path,
+    file: &mut File,
+) -> Result<()> {
+    let mut npz = NpzWriter::new(file);
+    for (name, tensor) in state {
+        let written = if T::NAME == "f32" {
+            npz.add_array(name, &tensor.mapv(|x| x.as_f64() as f32))
+        } else {
+            npz.add_array(name, &tensor.mapv(T::as_f64))
+        };
+        written.map_err(problem(path))?;
+    }
+    npz.finish().map_err(problem(path))?;
+    Ok(())
+}
+
+/// Reads weights into the network, by name.
+///
+/// # Errors
+/// [`Error::Weights`], which names the tensor, where one is missing, unexpected, or of another shape than the network's; the
+/// network is unchanged then.
+pub fn load<T: Element>(network: &mut Sequential<T>, path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    let format = Format::of(path)?;
+    let mut state = network.state();
+    let expected: Vec<Expected> = state
+        .iter()
+        .map(|(name, tensor)| Expected { name: name.clone(), shape: tensor.shape().to_vec() })
+        .collect();
+    let tensors = match format {
+        Format::Safetensors => {
+            let bytes = fs::read(path).map_err(problem(path))?;
+            read_safetensors(&bytes, &expected)
+        }
+        Format::Npz => read_npz(File::open(path).map_err(problem(path))?, &expected),
+    };
+    let tensors = tensors.map_err(problem(path))?;
+    for ((_, tensor), read) in state.iter_mut().zip(tensors) {
+        tensor.zip_mut_with(&read, |to, &from| *to = T::of(from));
+    }
+    Ok(())
+}
+
+/// A tensor that a file must hold.
+struct Expected {
+    name: String,
+    shape: Vec<usize>,
+}
+
+impl Expected {
+    fn check_shape(&self, found: &[usize]) -> Result<(), String> {
+        if found == self.shape {
+            return Ok(());
+        }
+        let Self { name, shape } = self;
+        Err(format!("tensor {name} has shape {found:?}, the network's has {shape:?}"))
+    }
+
+    fn check_names(expected: &[Self], found: &[&str]) -> Result<(), String> {
+        if let Some(missing) = expected.iter().find(|tensor| !found.contains(&&*tensor.name)) {
+            return Err(format!(
+                "tensor {} is missing; there are: {}",
+                missing.name,
+                found.join(", ")
+            ));
+        }
+        let known = |name: &&&str| expected.iter().any(|tensor| tensor.name == **name);
+        match found.iter().find(|name| !known(name)) {
+            Some(unexpected) => Err(format!("tensor {unexpected} is not one of the network's")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The expected tensors, in their order; as f64, which holds either kind exactly.
+fn read_safetensors(bytes: &[u8], expected: &[Expected]) -> Result<Vec<ArrayD<f64>>, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    Expected::check_names(expected, &file.names())?;
+    let read = |tensor: &Expected| {
+        let name = &tensor.name;
+        let view = file.tensor(name).map_err(|error| format!("tensor {name}: {error}"))?;
+        tensor.check_shape(view.shape())?;
+        let numbers = match view.dtype() {
+            Dtype::F32 => {
+                let (numbers, _) = view.data().as_chunks::<4>();
+                numbers.iter().map(|&bytes| f64::from(f32::from_le_bytes(bytes))).collect()
+            }
+            Dtype::F64 => {
+                let (numbers, _) = view.data().as_chunks::<8>();
+                numbers.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect()
+            }
+            other => return Err(format!("tensor {name} holds {other:?}, expected F32 or F64")),
+        };
+        ArrayD::from_shape_vec(IxDyn(&tensor.shape), numbers)
+            .map_err(|error| format!("tensor {name}: {error}"))
+    };
+    expected.iter().map(read).collect()
+}
+
+/// As [`read_safetensors`]. An entry is read no further than the tensor it must be: its header may claim anything.
+fn read_npz(file: impl Read + Seek, expected: &[Expected]) -> Result<Vec<ArrayD<f64>>, String> {
+    /// Enough for any header of a .npy file of ours or NumPy's.
+    const HEADER_LEN: u64 = 1 << 16;
+    let mut zip = ZipArchive::new(file).map_err(|error| error.to_string())?;
+    let names = zip.file_names().map(|name| name.strip_suffix(".npy").unwrap_or(name));
+    Expected::check_names(expected, &names.collect::<Vec<_>>())?;
+    let mut read = |tensor: &Expected| {
+        let name = &tensor.name;
+        let describe = |error: &dyn std::error::Error| format!("tensor {name}: {error}");
+        let entry = match zip.index_for_name(&format!("{name}.npy")) {
+            Some(index) => zip.by_index(index),
+            None => zip.by_name(name),
+        };
+        let entry = entry.map_err(|error| describe(&error))?;
+        let len: usize = tensor.shape.iter().product();
+        let mut bytes = Vec::new();
+        let limit = (len * size_of::<f64>()) as u64 + HEADER_LEN;
+        entry.take(limit).read_to_end(&mut bytes).map_err(|error| describe(&error))?;
+        let array = match ArrayViewD::<f32>::view_npy(&bytes) {
+            Ok(array) => array.mapv(f64::from),
+            Err(ViewNpyError::WrongDescriptor(_)) => {
+                ArrayViewD::<f64>::view_npy(&bytes).map_err(|error| describe(&error))?.to_owned()
+            }
+            Err(error) => return Err(describe(&error)),
+        };
+        tensor.check_shape(array.shape())?;
+        Ok(array)
+    };
+    expected.iter().map(&mut read).collect()
+}
