@@ -37,6 +37,13 @@ pub trait Element:
 
     /// The value as an `f64`, exactly.
     fn as_f64(self) -> f64;
+
+    /// The number whose lowest bits are `bits` and whose others are 0: a counter that travels through
+    /// registers by [`crate::simd::Mask::select`], and is no number to calculate with.
+    fn of_bits(bits: u32) -> Self;
+
+    /// The lowest 32 bits.
+    fn low_bits(self) -> u32;
 }
 
 /// The vector operations behind [`crate::simd::Vector`]: a register of `Self`, named by the
@@ -74,6 +81,8 @@ pub trait SimdElement: Copy {
         if_true: Self::Lanes<S>,
         if_false: Self::Lanes<S>,
     ) -> Self::Lanes<S>;
+    /// The mask of `a` without that of `b`.
+    fn simd_and_not<S: Simd>(simd: S, a: Self::Mask<S>, b: Self::Mask<S>) -> Self::Mask<S>;
     fn simd_reduce_sum<S: Simd>(simd: S, a: Self::Lanes<S>) -> Self;
     /// Bit by bit, as is `simd_or`.
     fn simd_and<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
@@ -86,7 +95,8 @@ pub trait SimdElement: Copy {
 
 macro_rules! impl_element {
     ($t:ident, $name:literal, $lanes:ident, $count:ident, $mask:ident, { $($method:ident => $binary:ident),* }, { $($cmp:ident => $cmp_impl:ident),* },
-     $splat:ident, $partial_load:ident, $mul_add:ident, $neg:ident, $abs:ident, $sqrt:ident, $select:ident, $reduce_sum:ident) => {
+     $splat:ident, $partial_load:ident, $mul_add:ident, $neg:ident, $abs:ident, $sqrt:ident, $select:ident, $reduce_sum:ident,
+     $mask_and:ident, $mask_not:ident) => {
         impl Element for $t {
             const NAME: &'static str = $name;
 
@@ -98,6 +108,16 @@ macro_rules! impl_element {
             #[inline(always)]
             fn as_f64(self) -> f64 {
                 f64::from(self)
+            }
+
+            #[inline(always)]
+            fn of_bits(bits: u32) -> Self {
+                $t::from_bits(bits.into())
+            }
+
+            #[inline(always)]
+            fn low_bits(self) -> u32 {
+                self.to_bits() as u32
             }
         }
 
@@ -161,6 +181,11 @@ macro_rules! impl_element {
             }
 
             #[inline(always)]
+            fn simd_and_not<S: Simd>(simd: S, a: S::$mask, b: S::$mask) -> S::$mask {
+                simd.$mask_and(a, simd.$mask_not(b))
+            }
+
+            #[inline(always)]
             fn simd_reduce_sum<S: Simd>(simd: S, a: S::$lanes) -> Self {
                 simd.$reduce_sum(a)
             }
@@ -196,10 +221,10 @@ impl_element!(f32, "f32", f32s, F32_LANES, m32s,
       simd_and => and_f32s, simd_or => or_f32s },
     { simd_eq => equal_f32s, simd_lt => less_than_f32s, simd_le => less_than_or_equal_f32s },
     splat_f32s, partial_load_f32s, mul_add_e_f32s, neg_f32s, abs_f32s, sqrt_f32s, select_f32s,
-    reduce_sum_f32s);
+    reduce_sum_f32s, and_m32s, not_m32s);
 impl_element!(f64, "f64", f64s, F64_LANES, m64s,
     { simd_add => add_f64s, simd_sub => sub_f64s, simd_mul => mul_f64s, simd_div => div_f64s,
       simd_and => and_f64s, simd_or => or_f64s },
     { simd_eq => equal_f64s, simd_lt => less_than_f64s, simd_le => less_than_or_equal_f64s },
     splat_f64s, partial_load_f64s, mul_add_e_f64s, neg_f64s, abs_f64s, sqrt_f64s, select_f64s,
-    reduce_sum_f64s);
+    reduce_sum_f64s, and_m64s, not_m64s);

@@ -136,6 +136,12 @@ impl<T: Element, S: Simd> Vector<T, S> {
         self.le(zero).select(zero, self)
     }
 
+    /// Where `self` is larger than `b`, or NaN and `b` is a number: who comes later wins a maximum only so.
+    #[inline(always)]
+    pub(crate) fn beats(self, b: Self) -> Mask<T, S> {
+        b.eq(b).and_not(self.le(b))
+    }
+
     /// The larger of the two lanes; `self` where either is NaN.
     #[inline(always)]
     pub(crate) fn larger(self, b: Self) -> Self {
@@ -179,6 +185,31 @@ impl<T: Element, S: Simd> Vector<T, S> {
         T::simd_reduce_sum(self.simd, self.lanes)
     }
 
+    /// The elements of `self` and `b` by turns: s₀ b₀ s₁ b₁ and so on, in two registers.
+    #[inline(always)]
+    pub(crate) fn interleave(self, b: Self) -> [Self; 2] {
+        // By the definition, which compilers turn into two or three shuffles for each result.
+        let (a, b) = (self.to_array(), b.to_array());
+        let mut both = [T::zero(); 2 * MAX_LANES];
+        for i in 0..Self::len() {
+            [both[2 * i], both[2 * i + 1]] = [a[i], b[i]];
+        }
+        [Self::load(self.simd, &both), Self::load(self.simd, &both[Self::len()..])]
+    }
+
+    /// The even elements of `self` followed by `b`, and the odd ones: the inverse of
+    /// [`Vector::interleave`].
+    #[inline(always)]
+    pub(crate) fn deinterleave(self, b: Self) -> [Self; 2] {
+        // Interleaving rotates the bits of an element's place to the left; as many times as there are
+        // bits but one is once to the right. Compilers fold it into two shuffles for each result.
+        let mut both = [self, b];
+        for _ in 0..Self::len().trailing_zeros() {
+            both = both[0].interleave(both[1]);
+        }
+        both
+    }
+
     /// The register as the instruction set's own type.
     #[inline(always)]
     pub(crate) fn lanes(self) -> T::Lanes<S> {
@@ -202,6 +233,12 @@ impl<T: Element, S: Simd> Mask<T, S> {
             simd: self.simd,
             lanes: T::simd_select(self.simd, self.lanes, if_true.lanes, if_false.lanes),
         }
+    }
+
+    /// Where `self` holds and `b` does not.
+    #[inline(always)]
+    pub(crate) fn and_not(self, b: Self) -> Self {
+        Self { lanes: T::simd_and_not(self.simd, self.lanes, b.lanes), ..self }
     }
 }
 

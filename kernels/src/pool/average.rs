@@ -1,10 +1,15 @@
 //! Average-pooling. The padding counts as zeros: every sum is divided by the whole window's area.
 
-use super::Geometry;
+use pulp::{Simd, WithSimd};
+
+use super::walk::{Output, Pooling, walk};
+use super::{Geometry, PARALLEL_LEN};
+use crate::arch::Arch;
 use crate::conv::Window;
 use crate::element::Element;
 use crate::error::{Result, check_len};
-use crate::reference;
+use crate::parallel::{Pool, Rows};
+use crate::simd::Vector;
 
 fn check<T>(
     op: &'static str,
@@ -30,9 +35,46 @@ pub fn average_pool_forward<T: Element>(
     x: &[T],
     y: &mut [T],
 ) -> Result<()> {
-    check("average_pool_forward", input, window, ("x", x), ("y", y))?;
-    reference::pool::average_pool_forward(input, window, x, y);
-    Ok(())
+    let geometry = check("average_pool_forward", input, window, ("x", x), ("y", y))?;
+    walk(&geometry, Average { area: area(window) }, x, y)
+}
+
+fn area<T: Element>(window: &Window) -> T {
+    T::of(window.area() as f64)
+}
+
+/// The state is the sum so far.
+#[derive(Clone, Copy)]
+struct Average<T> {
+    area: T,
+}
+
+#[derive(Clone, Copy)]
+struct Sum<T: Element, S: Simd> {
+    sum: Vector<T, S>,
+    area: T,
+}
+
+impl<T: Element> Pooling<T> for Average<T> {
+    type State<S: Simd> = Sum<T, S>;
+
+    #[inline(always)]
+    fn first<S: Simd>(self, _: usize, x: Vector<T, S>) -> Sum<T, S> {
+        // 0 + x, as the definition has it: −0 becomes 0.
+        Sum { sum: x.like(T::zero()) + x, area: self.area }
+    }
+
+    #[inline(always)]
+    fn next<S: Simd>(self, state: Sum<T, S>, _: usize, x: Vector<T, S>) -> Sum<T, S> {
+        Sum { sum: state.sum + x, ..state }
+    }
+}
+
+impl<T: Element> Output<T, Average<T>> for &mut [T] {
+    #[inline(always)]
+    fn store<S: Simd>(&mut self, at: usize, Sum { sum, area }: Sum<T, S>) {
+        (sum / sum.like(area)).store(&mut self[at..]);
+    }
 }
 
 /// dx, the gradient by x, from dy, the gradient by y: each element of x gets its share of every window
@@ -46,7 +88,97 @@ pub fn average_pool_backward<T: Element>(
     dy: &[T],
     dx: &mut [T],
 ) -> Result<()> {
-    check("average_pool_backward", input, window, ("dx", dx), ("dy", dy))?;
-    reference::pool::average_pool_backward(input, window, dy, dx);
+    let geometry = check("average_pool_backward", input, window, ("dx", dx), ("dy", dy))?;
+    let planes = geometry.planes;
+    let arch = Arch::current()?;
+    let pool = Pool::for_work(dx.len(), PARALLEL_LEN)?;
+    let parts = (
+        Rows::new(dx, planes, geometry.plane_len()),
+        Rows::new(dy, planes, geometry.output_plane_len()),
+    );
+    pool.for_each_part(parts, geometry.planes_a_part(), |_, (dx, dy)| {
+        arch.dispatch(Spread { geometry: &geometry, dy: dy.data, dx: dx.data });
+    });
     Ok(())
+}
+
+/// Average-pooling's way back, a plane after the other.
+struct Spread<'a, T> {
+    geometry: &'a Geometry,
+    dy: &'a [T],
+    dx: &'a mut [T],
+}
+
+impl<T: Element> WithSimd for Spread<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { geometry, dy, dx } = self;
+        let dy = dy.chunks_exact(geometry.output_plane_len());
+        for (dx, dy) in dx.chunks_exact_mut(geometry.plane_len()).zip(dy) {
+            if geometry.is_halving() {
+                double(simd, geometry, dy, dx);
+            } else {
+                spread(geometry, dy, dx);
+            }
+        }
+    }
+}
+
+/// Every element of dy, over 4, to the four elements of its window.
+#[inline(always)]
+fn double<T: Element, S: Simd>(simd: S, geometry: &Geometry, dy: &[T], dx: &mut [T]) {
+    let &Geometry { width, out_h, out_w, .. } = geometry;
+    let lanes = Vector::<T, S>::len();
+    let (rows, below) = dx.split_at_mut(2 * out_h * width);
+    below.fill(T::zero());
+    for (dy, rows) in dy.chunks_exact(out_w).zip(rows.chunks_exact_mut(2 * width)) {
+        let (upper, lower) = rows.split_at_mut(width);
+        let (covered, beside) = upper.split_at_mut(2 * out_w);
+        beside.fill(T::zero());
+        let whole = out_w - out_w % lanes;
+        for (dy, dx) in dy.chunks_exact(lanes).zip(covered.chunks_exact_mut(2 * lanes)) {
+            let share = share(simd, dy);
+            let (left, right) = dx.split_at_mut(lanes);
+            let [first, second] = share.interleave(share);
+            first.store(left);
+            second.store(right);
+        }
+        for (dy, dx) in dy[whole..].iter().zip(covered[2 * whole..].chunks_exact_mut(2)) {
+            dx.fill(T::zero() + *dy / T::of(4.0));
+        }
+        lower.copy_from_slice(upper);
+    }
+}
+
+#[inline(always)]
+fn share<T: Element, S: Simd>(simd: S, dy: &[T]) -> Vector<T, S> {
+    Vector::zero(simd) + Vector::load(simd, dy) / Vector::splat(simd, T::of(4.0))
+}
+
+/// Every element of dy, over the area, to the elements of its window: by rows of the windows, and in
+/// them the last column first, so that an element of dx adds its windows in their order.
+#[inline(always)]
+fn spread<T: Element>(geometry: &Geometry, dy: &[T], dx: &mut [T]) {
+    let &Geometry { width, out_w, window, .. } = geometry;
+    let area = area::<T>(&window);
+    let (stride, pad) = (window.stride[1], window.pad[1]);
+    dx.fill(T::zero());
+    for (oy, dy) in dy.chunks_exact(out_w).enumerate() {
+        for fy in geometry.rows_on_plane(oy) {
+            let row = &mut dx[(oy * window.stride[0] + fy - window.pad[0]) * width..][..width];
+            for fx in (0..window.size[1]).rev() {
+                // The windows whose column fx is on the plane.
+                let first = pad.saturating_sub(fx).div_ceil(stride);
+                let Some(dy) = dy.get(first..) else { continue };
+                let Some(row) = row.get_mut(first * stride + fx - pad..) else { continue };
+                if stride == 1 {
+                    row.iter_mut().zip(dy).for_each(|(dx, &dy)| *dx += dy / area);
+                } else {
+                    row.iter_mut().step_by(stride).zip(dy).for_each(|(dx, &dy)| *dx += dy / area);
+                }
+            }
+        }
+    }
 }
