@@ -129,7 +129,8 @@ fn the_first_maximum_wins_and_nan_wins_over_numbers() {
 
 #[test]
 fn gradients_are_those_of_the_forward() {
-    for window in [Window::new(2, 2).stride(2), Window::new(3, 3).stride(2).pad(1), Window::new(2, 3)]
+    for window in
+        [Window::new(2, 2).stride(2), Window::new(3, 3).stride(2).pad(1), Window::new(2, 3)]
     {
         let input = [2, 2, 5, 7];
         let (x, weight) = (random::<f64>(len(input), 3), random(output_len(input, &window), 4));
@@ -192,7 +193,8 @@ fn what_does_not_fit_is_an_error_and_nothing_is_written() {
     assert!(matches!(average_pool_forward(huge, &window, &x, &mut y), Err(Error::Shape { .. })));
 
     let error = max_pool_backward(input, &window, &y, &[0, 1, 4, 3u8], &mut dx).unwrap_err();
-    let message = "max_pool_backward: index is 4, expected a cell of the window that is on the plane";
+    let message =
+        "max_pool_backward: index is 4, expected a cell of the window that is on the plane";
     assert_eq!(error.to_string(), message);
     // On the padding: the upper left window of a padded plane has no cell 0.
     let padded = Window::new(3, 3).stride(2).pad(1);

@@ -10,6 +10,7 @@ use crate::element::Element;
 use crate::error::{Result, check_len};
 use crate::parallel::{Pool, Rows};
 use crate::simd::Vector;
+use crate::workspace::with_scratch;
 
 fn check<T>(
     op: &'static str,
@@ -96,17 +97,70 @@ pub fn average_pool_backward<T: Element>(
         Rows::new(dx, planes, geometry.plane_len()),
         Rows::new(dy, planes, geometry.output_plane_len()),
     );
+    let halving = geometry.is_halving();
     pool.for_each_part(parts, geometry.planes_a_part(), |_, (dx, dy)| {
-        arch.dispatch(Spread { geometry: &geometry, dy: dy.data, dx: dx.data });
+        let (geometry, dy, dx) = (&geometry, dy.data, dx.data);
+        if halving {
+            arch.dispatch(Double { geometry, dy, dx });
+        } else {
+            with_scratch(geometry.out_w, |shares| {
+                arch.dispatch(Spread { geometry, dy, dx, shares });
+            });
+        }
     });
     Ok(())
 }
 
-/// Average-pooling's way back, a plane after the other.
+/// The way back of 2×2 windows side by side: each element of dx is written once.
+struct Double<'a, T> {
+    geometry: &'a Geometry,
+    dy: &'a [T],
+    dx: &'a mut [T],
+}
+
+impl<T: Element> WithSimd for Double<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { geometry, dy, dx } = self;
+        let &Geometry { width, out_h, out_w, .. } = geometry;
+        let lanes = Vector::<T, S>::len();
+        let mut dy_rows = dy.chunks_exact(out_w);
+        for dx in dx.chunks_exact_mut(geometry.plane_len()) {
+            let (rows, below) = dx.split_at_mut(2 * out_h * width);
+            below.fill(T::zero());
+            for (rows, dy) in rows.chunks_exact_mut(2 * width).zip(&mut dy_rows) {
+                let (upper, lower) = rows.split_at_mut(width);
+                let (covered, beside) = upper.split_at_mut(2 * out_w);
+                beside.fill(T::zero());
+                let (mut pairs, mut registers) =
+                    (covered.chunks_exact_mut(2 * lanes), dy.chunks_exact(lanes));
+                for (dx, dy) in (&mut pairs).zip(&mut registers) {
+                    let four = Vector::splat(simd, T::of(4.0));
+                    // 0 + dy, as the definition has it: −0 becomes 0.
+                    let share = Vector::zero(simd) + Vector::load(simd, dy) / four;
+                    let (left, right) = dx.split_at_mut(lanes);
+                    let [first, second] = share.interleave(share);
+                    first.store(left);
+                    second.store(right);
+                }
+                let rest = pairs.into_remainder().chunks_exact_mut(2).zip(registers.remainder());
+                for (dx, &dy) in rest {
+                    dx.fill(T::zero() + dy / T::of(4.0));
+                }
+                lower.copy_from_slice(upper);
+            }
+        }
+    }
+}
+
+/// The way back of any windows. `shares` holds a row of dy over the area.
 struct Spread<'a, T> {
     geometry: &'a Geometry,
     dy: &'a [T],
     dx: &'a mut [T],
+    shares: &'a mut [T],
 }
 
 impl<T: Element> WithSimd for Spread<'_, T> {
@@ -114,71 +168,46 @@ impl<T: Element> WithSimd for Spread<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { geometry, dy, dx } = self;
-        let dy = dy.chunks_exact(geometry.output_plane_len());
-        for (dx, dy) in dx.chunks_exact_mut(geometry.plane_len()).zip(dy) {
-            if geometry.is_halving() {
-                double(simd, geometry, dy, dx);
-            } else {
-                spread(geometry, dy, dx);
-            }
-        }
-    }
-}
-
-/// Every element of dy, over 4, to the four elements of its window.
-#[inline(always)]
-fn double<T: Element, S: Simd>(simd: S, geometry: &Geometry, dy: &[T], dx: &mut [T]) {
-    let &Geometry { width, out_h, out_w, .. } = geometry;
-    let lanes = Vector::<T, S>::len();
-    let (rows, below) = dx.split_at_mut(2 * out_h * width);
-    below.fill(T::zero());
-    for (dy, rows) in dy.chunks_exact(out_w).zip(rows.chunks_exact_mut(2 * width)) {
-        let (upper, lower) = rows.split_at_mut(width);
-        let (covered, beside) = upper.split_at_mut(2 * out_w);
-        beside.fill(T::zero());
-        let whole = out_w - out_w % lanes;
-        for (dy, dx) in dy.chunks_exact(lanes).zip(covered.chunks_exact_mut(2 * lanes)) {
-            let share = share(simd, dy);
-            let (left, right) = dx.split_at_mut(lanes);
-            let [first, second] = share.interleave(share);
-            first.store(left);
-            second.store(right);
-        }
-        for (dy, dx) in dy[whole..].iter().zip(covered[2 * whole..].chunks_exact_mut(2)) {
-            dx.fill(T::zero() + *dy / T::of(4.0));
-        }
-        lower.copy_from_slice(upper);
-    }
-}
-
-#[inline(always)]
-fn share<T: Element, S: Simd>(simd: S, dy: &[T]) -> Vector<T, S> {
-    Vector::zero(simd) + Vector::load(simd, dy) / Vector::splat(simd, T::of(4.0))
-}
-
-/// Every element of dy, over the area, to the elements of its window: by rows of the windows, and in
-/// them the last column first, so that an element of dx adds its windows in their order.
-#[inline(always)]
-fn spread<T: Element>(geometry: &Geometry, dy: &[T], dx: &mut [T]) {
-    let &Geometry { width, out_w, window, .. } = geometry;
-    let area = area::<T>(&window);
-    let (stride, pad) = (window.stride[1], window.pad[1]);
-    dx.fill(T::zero());
-    for (oy, dy) in dy.chunks_exact(out_w).enumerate() {
-        for fy in geometry.rows_on_plane(oy) {
-            let row = &mut dx[(oy * window.stride[0] + fy - window.pad[0]) * width..][..width];
-            for fx in (0..window.size[1]).rev() {
-                // The windows whose column fx is on the plane.
-                let first = pad.saturating_sub(fx).div_ceil(stride);
-                let Some(dy) = dy.get(first..) else { continue };
-                let Some(row) = row.get_mut(first * stride + fx - pad..) else { continue };
-                if stride == 1 {
-                    row.iter_mut().zip(dy).for_each(|(dx, &dy)| *dx += dy / area);
-                } else {
-                    row.iter_mut().step_by(stride).zip(dy).for_each(|(dx, &dy)| *dx += dy / area);
+        let Self { geometry, dy, dx, shares } = self;
+        let &Geometry { width, out_h, out_w, window, .. } = geometry;
+        let area = area::<T>(&window);
+        let (stride, pad) = (window.stride[1], window.pad[1]);
+        let mut dy_rows = dy.chunks_exact(out_w);
+        for dx in dx.chunks_exact_mut(geometry.plane_len()) {
+            dx.fill(T::zero());
+            for (oy, dy) in (0..out_h).zip(&mut dy_rows) {
+                shares.iter_mut().zip(dy).for_each(|(share, &dy)| *share = dy / area);
+                for fy in geometry.rows_on_plane(oy) {
+                    let row = &mut dx[(oy * window.stride[0] + fy - window.pad[0]) * width..];
+                    // The last column first: so an element of dx adds its windows in their order.
+                    for fx in (0..window.size[1]).rev() {
+                        // The windows whose column fx is on the plane.
+                        let first = pad.saturating_sub(fx).div_ceil(stride).min(out_w);
+                        let to = first * stride + fx;
+                        let Some(row) = row[..width].get_mut(to.wrapping_sub(pad)..) else {
+                            continue;
+                        };
+                        if stride == 1 {
+                            add(simd, row, &shares[first..]);
+                        } else {
+                            let to = row.iter_mut().step_by(stride);
+                            to.zip(&shares[first..]).for_each(|(dx, &share)| *dx += share);
+                        }
+                    }
                 }
             }
         }
     }
+}
+
+/// sum += x, as far as both reach.
+#[inline(always)]
+fn add<T: Element, S: Simd>(simd: S, sum: &mut [T], x: &[T]) {
+    let lanes = Vector::<T, S>::len();
+    let len = sum.len().min(x.len());
+    let whole = len - len % lanes;
+    for (sum, x) in sum[..whole].chunks_exact_mut(lanes).zip(x[..whole].chunks_exact(lanes)) {
+        (Vector::load(simd, sum) + Vector::load(simd, x)).store(sum);
+    }
+    sum[whole..len].iter_mut().zip(&x[whole..len]).for_each(|(sum, &x)| *sum += x);
 }

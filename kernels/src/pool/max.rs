@@ -149,9 +149,14 @@ pub fn max_pool_backward<T: Element, I: WindowIndex>(
         Rows::new(dy, planes, y_len),
         Rows::new(index, planes, y_len),
     );
+    let halving = geometry.is_halving();
     pool.for_each_part(parts, geometry.planes_a_part(), |_, (dx, dy, index)| {
-        let (dy, index) = (dy.data, index.data);
-        arch.dispatch(Scatter { geometry: &geometry, dy, index, dx: dx.data });
+        let (geometry, dy, index, dx) = (&geometry, dy.data, index.data, dx.data);
+        if halving {
+            arch.dispatch(Double { geometry, dy, index, dx });
+        } else {
+            scatter(geometry, dy, index, dx);
+        }
     });
     Ok(())
 }
@@ -166,91 +171,78 @@ fn check_index<I: WindowIndex>(op: &'static str, geometry: &Geometry, index: &[I
         return Ok(());
     }
     let Geometry { out_h, out_w, .. } = *geometry;
-    let wrong = index.chunks(geometry.output_plane_len()).find_map(|plane| {
-        let mut windows = (0..out_h).flat_map(|oy| (0..out_w).map(move |ox| [oy, ox]));
-        plane.iter().find(|cell| {
-            let [oy, ox] = windows.next().expect("one for each index");
-            let cell = cell.to_usize();
-            !geometry.rows_on_plane(oy).contains(&(cell / size[1]))
-                || !geometry.columns_on_plane(ox).contains(&(cell % size[1]))
+    let interior = geometry.interior_columns();
+    let wrong = index.chunks_exact(out_w).enumerate().find_map(|(row, index)| {
+        let rows = geometry.rows_on_plane(row % out_h);
+        let inside = fits && rows.len() == size[0];
+        // Only windows over the border are looked at, where the others cannot be wrong.
+        let skipped = if inside { interior.clone() } else { 0..0 };
+        (0..skipped.start).chain(skipped.end..out_w).find_map(|ox| {
+            let cell = index[ox].to_usize();
+            let on_plane = rows.contains(&(cell / size[1]))
+                && geometry.columns_on_plane(ox).contains(&(cell % size[1]));
+            (!on_plane).then_some(cell)
         })
     });
     match wrong {
         Some(cell) => Err(Error::Argument {
             op,
             name: "index",
-            value: cell.to_usize().to_string(),
+            value: cell.to_string(),
             expected: "a cell of the window that is on the plane",
         }),
         None => Ok(()),
     }
 }
 
-/// Max-pooling's way back, a plane after the other.
-struct Scatter<'a, T, I> {
+/// The way back of 2×2 windows side by side: every element of dy to its place, 0 to the three others,
+/// and so each element of dx is written once.
+struct Double<'a, T, I> {
     geometry: &'a Geometry,
     dy: &'a [T],
     index: &'a [I],
     dx: &'a mut [T],
 }
 
-impl<T: Element, I: WindowIndex> WithSimd for Scatter<'_, T, I> {
+impl<T: Element, I: WindowIndex> WithSimd for Double<'_, T, I> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { geometry, dy, index, dx } = self;
-        let y_len = geometry.output_plane_len();
-        let windows = dy.chunks_exact(y_len).zip(index.chunks_exact(y_len));
-        for (dx, (dy, index)) in dx.chunks_exact_mut(geometry.plane_len()).zip(windows) {
-            if geometry.is_halving() {
-                double(simd, geometry, dy, index, dx);
-            } else {
-                scatter(geometry, dy, index, dx);
+        let &Geometry { width, out_h, out_w, .. } = geometry;
+        let lanes = Vector::<T, S>::len();
+        let mut windows = dy.chunks_exact(out_w).zip(index.chunks_exact(out_w));
+        for dx in dx.chunks_exact_mut(geometry.plane_len()) {
+            let (rows, below) = dx.split_at_mut(2 * out_h * width);
+            below.fill(T::zero());
+            for (rows, (dy, index)) in rows.chunks_exact_mut(2 * width).zip(&mut windows) {
+                let (upper, lower) = rows.split_at_mut(width);
+                let (upper, beside) = upper.split_at_mut(2 * out_w);
+                beside.fill(T::zero());
+                let (lower, beside) = lower.split_at_mut(2 * out_w);
+                beside.fill(T::zero());
+                let mut ox = 0;
+                while ox + lanes <= out_w {
+                    double(simd, dy, index, [upper, lower], ox);
+                    ox += lanes;
+                }
+                if ox < out_w && out_w >= lanes {
+                    // The last register again takes what the one before took.
+                    double(simd, dy, index, [upper, lower], out_w - lanes);
+                    ox = out_w;
+                }
+                for ox in ox..out_w {
+                    double(Scalar::new(), dy, index, [upper, lower], ox);
+                }
             }
         }
     }
 }
 
-/// Every element of dy to its place in a 2×2 window, 0 to the three others: each element of dx is
-/// written once.
+/// A register of windows from column `ox`.
 #[inline(always)]
 fn double<T: Element, I: WindowIndex, S: Simd>(
-    simd: S,
-    geometry: &Geometry,
-    dy: &[T],
-    index: &[I],
-    dx: &mut [T],
-) {
-    let &Geometry { width, out_h, out_w, .. } = geometry;
-    let lanes = Vector::<T, S>::len();
-    let (rows, below) = dx.split_at_mut(2 * out_h * width);
-    below.fill(T::zero());
-    let windows = dy.chunks_exact(out_w).zip(index.chunks_exact(out_w));
-    for ((dy, index), rows) in windows.zip(rows.chunks_exact_mut(2 * width)) {
-        let (upper, lower) = rows.split_at_mut(width);
-        let (upper, beside) = upper.split_at_mut(2 * out_w);
-        beside.fill(T::zero());
-        let (lower, beside) = lower.split_at_mut(2 * out_w);
-        beside.fill(T::zero());
-        let mut ox = 0;
-        while ox + lanes <= out_w {
-            double_at(simd, dy, index, [upper, lower], ox);
-            ox += lanes;
-        }
-        if ox < out_w && out_w >= lanes {
-            // The last register again takes what the one before took.
-            double_at(simd, dy, index, [upper, lower], out_w - lanes);
-            ox = out_w;
-        }
-        for ox in ox..out_w {
-            double_at(Scalar::new(), dy, index, [upper, lower], ox);
-        }
-    }
-}
-
-#[inline(always)]
-fn double_at<T: Element, I: WindowIndex, S: Simd>(
     simd: S,
     dy: &[T],
     index: &[I],
@@ -267,40 +259,38 @@ fn double_at<T: Element, I: WindowIndex, S: Simd>(
     // 0 + dy, as the definition has it: −0 becomes 0.
     let dy = zero + Vector::load(simd, &dy[ox..]);
     for (row, first) in rows.into_iter().zip([0.0, 2.0]) {
-        let won = |cell| cells.eq(cells.like(T::of(cell))).select(dy, zero);
-        let [left, right] = won(first).interleave(won(first + 1.0));
+        let even = cells.eq(cells.like(T::of(first))).select(dy, zero);
+        let odd = cells.eq(cells.like(T::of(first + 1.0))).select(dy, zero);
+        let [left, right] = even.interleave(odd);
         let (to_left, to_right) = row[2 * ox..][..2 * lanes].split_at_mut(lanes);
         left.store(to_left);
         right.store(to_right);
     }
 }
 
-/// Adds every element of dy to the element of dx that its window's maximum was.
-#[inline(always)]
-fn scatter<T: Element, I: WindowIndex>(
-    geometry: &Geometry,
-    dy: &[T],
-    index: &[I],
-    dx: &mut [T],
-) {
-    let &Geometry { width, out_w, window, .. } = geometry;
+/// The way back of any windows, one by one: every element of dy is added to its place.
+fn scatter<T: Element, I: WindowIndex>(geometry: &Geometry, dy: &[T], index: &[I], dx: &mut [T]) {
+    let &Geometry { width, out_h, out_w, window, .. } = geometry;
     let Window { size, stride, pad } = window;
-    // What a cell adds to the place of its window; divided out once, for the windows of a usual size.
+    // How far a cell's place is from its window's; divided out once for windows of a usual size.
     let offset = |cell: usize| cell / size[1] * width + cell % size[1];
     let mut offsets = [0; 64];
-    let table = window.area() <= offsets.len();
-    if table {
+    let in_table = window.area() <= offsets.len();
+    if in_table {
         (0..window.area()).for_each(|cell| offsets[cell] = offset(cell));
     }
-    dx.fill(T::zero());
-    let rows = dy.chunks_exact(out_w).zip(index.chunks_exact(out_w));
-    for (oy, (dy, index)) in rows.enumerate() {
-        for (ox, (&dy, cell)) in dy.iter().zip(index).enumerate() {
-            let cell = cell.to_usize();
-            let offset = if table { offsets[cell % 64] } else { offset(cell) };
-            // On the plane, as was checked; the padding is subtracted last.
-            let at = oy * stride[0] * width + ox * stride[1] + offset;
-            dx[at - pad[0] * width - pad[1]] += dy;
+    let mut windows = dy.chunks_exact(out_w).zip(index.chunks_exact(out_w));
+    for dx in dx.chunks_exact_mut(geometry.plane_len()) {
+        dx.fill(T::zero());
+        for (oy, (dy, index)) in (0..out_h).zip(&mut windows) {
+            let mut at = oy * stride[0] * width;
+            for (&dy, cell) in dy.iter().zip(index) {
+                let cell = cell.to_usize();
+                let offset = if in_table { offsets[cell % 64] } else { offset(cell) };
+                // On the plane, as was checked, once the padding is subtracted.
+                dx[at + offset - pad[0] * width - pad[1]] += dy;
+                at += stride[1];
+            }
         }
     }
 }

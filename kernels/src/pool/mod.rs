@@ -61,11 +61,13 @@ impl Geometry {
     }
 
     /// Elements of one plane of x.
+    #[inline]
     fn plane_len(&self) -> usize {
         self.height * self.width
     }
 
     /// Elements of one plane of y.
+    #[inline]
     fn output_plane_len(&self) -> usize {
         self.out_h * self.out_w
     }
@@ -77,20 +79,22 @@ impl Geometry {
 
     /// 2×2 windows side by side: the pooling that networks use.
     fn is_halving(&self) -> bool {
-        let Window { size, stride, pad } = self.window;
-        [size, stride, pad] == [[2, 2], [2, 2], [0, 0]]
+        self.window == Window::new(2, 2).stride(2)
     }
 
     /// The rows of the windows of row `oy` of y that lie on the plane. Never empty.
+    #[inline]
     fn rows_on_plane(&self, oy: usize) -> Range<usize> {
         self.cells_on_plane(0, self.height, oy)
     }
 
     /// The columns of the windows of column `ox` of y that lie on the plane. Never empty.
+    #[inline]
     fn columns_on_plane(&self, ox: usize) -> Range<usize> {
         self.cells_on_plane(1, self.width, ox)
     }
 
+    #[inline]
     fn cells_on_plane(&self, axis: usize, len: usize, at: usize) -> Range<usize> {
         let Window { size, stride, pad } = self.window;
         let start = at * stride[axis];

@@ -1,8 +1,10 @@
 //! One walk over the windows of every plane, forward, whatever the pooling.
 //!
-//! Registers lie along a row of y. Where the window moves by 1 or 2 columns they are filled straight
-//! from a row of x; a 2×2 window that moves by 2 reads every element once. Windows over the border
-//! and those of larger strides are taken one at a time by the same code, in registers of one element.
+//! Registers lie along a row of y, filled from a row of x for each cell of the windows; where 2×2
+//! windows lie side by side, every element is read once and pairs of registers are taken apart. A row
+//! need not end with a register: what the last one writes beyond the row is written again by those
+//! that follow. Windows over the border, and the last of a task, are taken one at a time by the same
+//! code, in registers of one element.
 
 use std::ops::Range;
 
@@ -13,7 +15,7 @@ use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::Result;
 use crate::parallel::{Parts, Pool, Rows};
-use crate::simd::Vector;
+use crate::simd::{MAX_LANES, Vector};
 
 /// How the cells of a window become an element of y.
 pub(super) trait Pooling<T: Element>: Copy + Sync {
@@ -47,114 +49,156 @@ pub(super) fn walk<T: Element, P: Pooling<T>, Y: Output<T, P>>(
         Rows::new(x, planes, geometry.plane_len()),
         Rows::new(y, planes, geometry.output_plane_len()),
     );
+    let halving = geometry.is_halving();
     pool.for_each_part(parts, geometry.planes_a_part(), |_, (x, y)| {
-        arch.dispatch(Walk { geometry, pooling, x: x.data, y: y.data });
+        let (x, y) = (x.data, y.data);
+        match geometry.window.stride[1] {
+            _ if halving => arch.dispatch(Halve { geometry, pooling, x, y }),
+            1 => arch.dispatch(Walk::<_, _, _, 1> { geometry, pooling, x, y }),
+            2 => arch.dispatch(Walk::<_, _, _, 2> { geometry, pooling, x, y }),
+            _ => arch.dispatch(Walk::<_, _, _, 0> { geometry, pooling, x, y }),
+        }
     });
     Ok(())
 }
 
-struct Walk<'a, T, P, Y> {
+/// Windows of 2×2 cells side by side.
+struct Halve<'a, T, P, Y> {
     geometry: &'a Geometry,
     pooling: P,
     x: &'a [T],
     y: Y,
 }
 
-impl<T: Element, P: Pooling<T>, Y: Output<T, P>> WithSimd for Walk<'_, T, P, Y> {
+impl<T: Element, P: Pooling<T>, Y: Output<T, P>> WithSimd for Halve<'_, T, P, Y> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { geometry, pooling, x, mut y } = self;
-        let &Geometry { height, width, out_h, out_w, window, .. } = geometry;
-        let interior = geometry.interior_columns();
-        for (plane, x) in x.chunks_exact(geometry.plane_len()).enumerate() {
+        let &Geometry { width, out_h, out_w, .. } = geometry;
+        let (lanes, y_len) = (Vector::<T, S>::len(), y.len());
+        let mut at = 0;
+        for plane in 0..x.len() / geometry.plane_len() {
             for oy in 0..out_h {
-                let at = (plane * out_h + oy) * out_w;
-                if geometry.is_halving() {
-                    let rows = x[2 * oy * width..].split_at(width);
-                    halve_row(simd, pooling, (rows.0, &rows.1[..width]), &mut y, at, out_w);
-                    continue;
+                let upper = plane * geometry.plane_len() + 2 * oy * width;
+                let (upper, lower) = (&x[upper..], &x[upper + width..]);
+                let mut ox = 0;
+                while ox < out_w && at + ox + lanes <= y_len && 2 * (ox + lanes) <= lower.len() {
+                    halve(simd, pooling, [&upper[2 * ox..], &lower[2 * ox..]], &mut y, at + ox);
+                    ox += lanes;
                 }
-                let cells = geometry.rows_on_plane(oy);
-                let first_row = oy * window.stride[0] + cells.start - window.pad[0];
-                debug_assert!(first_row + cells.len() <= height);
-                let row = Row { geometry, cells, x: &x[first_row * width..] };
-                row.scalars(pooling, 0..interior.start, &mut y, at);
-                let rest = match window.stride[1] {
-                    1 => row.registers::<S, P, Y, 1>(simd, pooling, interior.clone(), &mut y, at),
-                    2 => row.registers::<S, P, Y, 2>(simd, pooling, interior.clone(), &mut y, at),
-                    _ => interior.start,
-                };
-                row.scalars(pooling, rest..out_w, &mut y, at);
+                for ox in ox..out_w {
+                    let rows = [&upper[2 * ox..], &lower[2 * ox..]];
+                    halve(Scalar::new(), pooling, rows, &mut y, at + ox);
+                }
+                at += out_w;
             }
         }
     }
 }
 
-/// A row of y under 2×2 windows that move by 2: `rows` are the two of x.
-#[inline(always)]
-fn halve_row<T: Element, P: Pooling<T>, Y: Output<T, P>, S: Simd>(
-    simd: S,
-    pooling: P,
-    rows: (&[T], &[T]),
-    y: &mut Y,
-    at: usize,
-    out_w: usize,
-) {
-    let lanes = Vector::<T, S>::len();
-    let mut ox = 0;
-    while ox + lanes <= out_w {
-        halve(simd, pooling, rows, y, at, ox);
-        ox += lanes;
-    }
-    if ox == out_w {
-        return;
-    }
-    if out_w >= lanes {
-        // The last register again takes what the one before took.
-        halve(simd, pooling, rows, y, at, out_w - lanes);
-    } else {
-        for ox in 0..out_w {
-            halve(Scalar::new(), pooling, rows, y, at, ox);
-        }
-    }
-}
-
+/// A register of windows, which begin with `rows`.
 #[inline(always)]
 fn halve<T: Element, P: Pooling<T>, Y: Output<T, P>, S: Simd>(
     simd: S,
     pooling: P,
-    rows: (&[T], &[T]),
+    rows: [&[T]; 2],
     y: &mut Y,
     at: usize,
-    ox: usize,
 ) {
-    let load = |row: &[T]| {
-        let row = &row[2 * ox..][..2 * Vector::<T, S>::len()];
-        let (left, right) = row.split_at(Vector::<T, S>::len());
-        Vector::load(simd, left).deinterleave(Vector::load(simd, right))
-    };
-    let ([a, b], [c, d]) = (load(rows.0), load(rows.1));
+    let lanes = Vector::<T, S>::len();
+    let ([a, b], [c, d]) = (load_pairs(simd, rows[0]), load_pairs(simd, rows[1]));
     let state = pooling.first(0, a);
     let state = pooling.next(state, 1, b);
     let state = pooling.next(state, 2, c);
-    y.store(at + ox, pooling.next(state, 3, d));
+    y.store(at, pooling.next(state, 3, d));
+}
+
+/// The even and the odd ones of the first elements of `x`.
+#[inline(always)]
+fn load_pairs<T: Element, S: Simd>(simd: S, x: &[T]) -> [Vector<T, S>; 2] {
+    let (left, right) = x[..2 * Vector::<T, S>::len()].split_at(Vector::<T, S>::len());
+    Vector::load(simd, left).deinterleave(Vector::load(simd, right))
+}
+
+/// Windows that move by `STRIDE` columns, or for 0 by what the geometry says.
+struct Walk<'a, T, P, Y, const STRIDE: usize> {
+    geometry: &'a Geometry,
+    pooling: P,
+    x: &'a [T],
+    y: Y,
+}
+
+impl<T: Element, P: Pooling<T>, Y: Output<T, P>, const STRIDE: usize> WithSimd
+    for Walk<'_, T, P, Y, STRIDE>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { geometry, pooling, x, mut y } = self;
+        let &Geometry { width, out_h, out_w, window, .. } = geometry;
+        let stride = if STRIDE == 0 { window.stride[1] } else { STRIDE };
+        let (lanes, y_len) = (Vector::<T, S>::len(), y.len());
+        let interior = geometry.interior_columns();
+        // The elements of x that a register of one cell of the windows spans.
+        let span = if STRIDE == 0 { (lanes - 1) * stride + 1 } else { lanes * stride };
+        let mut at = 0;
+        for plane in 0..x.len() / geometry.plane_len() {
+            let x = &x[plane * geometry.plane_len()..];
+            for oy in 0..out_h {
+                let cells = geometry.rows_on_plane(oy);
+                let first_row = oy * window.stride[0] + cells.start - window.pad[0];
+                let row = Row { geometry, x: &x[first_row * width..], cells };
+                row.take_one_by_one(pooling, 0..interior.start, &mut y, at);
+                // What the last cell of a register at column 0 of x reads to.
+                let reach = (row.cells.len() - 1) * width + window.size[1] - 1 + span;
+                let mut ox = interior.start;
+                while ox < interior.end
+                    && at + ox + lanes <= y_len
+                    && ox * stride - window.pad[1] + reach <= row.x.len()
+                {
+                    let columns = 0..window.size[1];
+                    let state = row.reduce::<S, P, STRIDE>(simd, pooling, ox, columns);
+                    y.store(at + ox, state);
+                    ox += lanes;
+                }
+                row.take_one_by_one(pooling, ox.min(interior.end)..out_w, &mut y, at);
+                at += out_w;
+            }
+        }
+    }
+}
+
+/// Every `stride`th element of `x`, which is `STRIDE` where that is not 0.
+#[inline(always)]
+fn load<T: Element, S: Simd, const STRIDE: usize>(simd: S, x: &[T], stride: usize) -> Vector<T, S> {
+    match STRIDE {
+        1 => Vector::load(simd, x),
+        2 => load_pairs(simd, x)[0],
+        _ => {
+            let mut strided = [T::zero(); MAX_LANES];
+            for lane in 0..Vector::<T, S>::len() {
+                strided[lane] = x[lane * stride];
+            }
+            Vector::load(simd, &strided)
+        }
+    }
 }
 
 /// The windows of a row of y.
 struct Row<'a, T> {
     geometry: &'a Geometry,
-    /// Rows of the windows that lie on the plane.
-    cells: Range<usize>,
-    /// The plane from the first of them.
+    /// x from the first row that the windows have on the plane.
     x: &'a [T],
+    /// The rows of the windows that lie on the plane.
+    cells: Range<usize>,
 }
 
 impl<T: Element> Row<'_, T> {
-    /// The windows `columns`, one at a time.
     #[inline(always)]
-    fn scalars<P: Pooling<T>, Y: Output<T, P>>(
+    fn take_one_by_one<P: Pooling<T>, Y: Output<T, P>>(
         &self,
         pooling: P,
         columns: Range<usize>,
@@ -163,71 +207,36 @@ impl<T: Element> Row<'_, T> {
     ) {
         for ox in columns {
             let cells = self.geometry.columns_on_plane(ox);
-            let load = |at: usize| Vector::splat(Scalar::new(), self.x[at]);
-            y.store(at + ox, self.reduce(pooling, ox, cells, load));
+            let state = self.reduce::<Scalar, P, 1>(Scalar::new(), pooling, ox, cells);
+            y.store(at + ox, state);
         }
     }
 
-    /// As many of the windows `columns`, which lie within the plane, as fill registers; returns the
-    /// first that is left.
+    /// The windows in a register from column `ox` of y, over `columns` of their cells.
     #[inline(always)]
-    fn registers<S: Simd, P: Pooling<T>, Y: Output<T, P>, const STRIDE: usize>(
+    fn reduce<S: Simd, P: Pooling<T>, const STRIDE: usize>(
         &self,
         simd: S,
         pooling: P,
-        columns: Range<usize>,
-        y: &mut Y,
-        at: usize,
-    ) -> usize {
-        let lanes = Vector::<T, S>::len();
-        let window_cells = 0..self.geometry.window.size[1];
-        // The last elements that a register reads.
-        let reach = (self.cells.len() - 1) * self.geometry.width + window_cells.len() - 1;
-        let load = |at: usize| {
-            let x = &self.x[at..][..STRIDE * lanes];
-            let (left, right) = x.split_at(lanes);
-            match STRIDE {
-                1 => Vector::load(simd, left),
-                _ => Vector::load(simd, left).deinterleave(Vector::load(simd, right))[0],
-            }
-        };
-        let mut ox = columns.start;
-        let in_reach = |ox: usize| {
-            ox * STRIDE - self.geometry.window.pad[1] + reach + STRIDE * lanes <= self.x.len()
-        };
-        while ox + lanes <= columns.end && in_reach(ox) {
-            y.store(at + ox, self.reduce(pooling, ox, window_cells.clone(), load));
-            ox += lanes;
-        }
-        let last = columns.end.saturating_sub(lanes);
-        if ox < columns.end && last >= columns.start && last < ox && in_reach(last) {
-            // The last register again takes what the one before took.
-            y.store(at + last, self.reduce(pooling, last, window_cells, load));
-            ox = columns.end;
-        }
-        ox
-    }
-
-    /// A register of windows from column `ox` of y, over `columns` of their cells.
-    #[inline(always)]
-    fn reduce<S: Simd, P: Pooling<T>>(
-        &self,
-        pooling: P,
         ox: usize,
         columns: Range<usize>,
-        load: impl Fn(usize) -> Vector<T, S>,
     ) -> P::State<S> {
         let &Geometry { width, window, .. } = self.geometry;
-        let from = ox * window.stride[1] + columns.start - window.pad[1];
-        let first_cell = |row: usize| (self.cells.start + row) * window.size[1] + columns.start;
-        let mut state = pooling.first(first_cell(0), load(from));
+        let stride = window.stride[1];
+        let from = ox * stride + columns.start - window.pad[1];
+        let mut x = &self.x[from..];
+        let mut cell = self.cells.start * window.size[1] + columns.start;
+        let mut state = pooling.first(cell, load::<T, S, STRIDE>(simd, x, stride));
         for column in 1..columns.len() {
-            state = pooling.next(state, first_cell(0) + column, load(from + column));
+            let x = load::<T, S, STRIDE>(simd, &x[column..], stride);
+            state = pooling.next(state, cell + column, x);
         }
-        for row in 1..self.cells.len() {
+        for _ in 1..self.cells.len() {
+            x = &x[width..];
+            cell += window.size[1];
             for column in 0..columns.len() {
-                let x = load(from + row * width + column);
-                state = pooling.next(state, first_cell(row) + column, x);
+                let x = load::<T, S, STRIDE>(simd, &x[column..], stride);
+                state = pooling.next(state, cell + column, x);
             }
         }
         state
