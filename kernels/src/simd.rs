@@ -54,6 +54,19 @@ impl<T: Element, S: Simd> Vector<T, S> {
         Self { simd, lanes: T::simd_partial_load(simd, from) }
     }
 
+    /// The elements of `from`, up to a whole register of them; the lanes beyond are `fill`.
+    #[inline(always)]
+    pub(crate) fn load_padded(simd: S, from: &[T], fill: T) -> Self {
+        if from.len() >= Self::len() {
+            return Self::load(simd, from);
+        }
+        let mut padded = [fill; MAX_LANES];
+        for (to, &x) in padded.iter_mut().zip(from) {
+            *to = x;
+        }
+        Self::load(simd, &padded)
+    }
+
     /// # Safety
     /// - `from` must be valid for reading [`Vector::len`] elements; it need not be aligned to the register.
     #[inline(always)]
