@@ -201,26 +201,16 @@ impl<T: Element, S: Simd> Vector<T, S> {
     /// The elements of `self` and `b` by turns: s₀ b₀ s₁ b₁ and so on, in two registers.
     #[inline(always)]
     pub(crate) fn interleave(self, b: Self) -> [Self; 2] {
-        // By the definition, which compilers turn into two or three shuffles for each result.
-        let (a, b) = (self.to_array(), b.to_array());
-        let mut both = [T::zero(); 2 * MAX_LANES];
-        for i in 0..Self::len() {
-            [both[2 * i], both[2 * i + 1]] = [a[i], b[i]];
-        }
-        [Self::load(self.simd, &both), Self::load(self.simd, &both[Self::len()..])]
+        let [first, second] = T::simd_interleave::<S>(self.lanes, b.lanes);
+        [Self { lanes: first, ..self }, Self { lanes: second, ..self }]
     }
 
     /// The even elements of `self` followed by `b`, and the odd ones: the inverse of
     /// [`Vector::interleave`].
     #[inline(always)]
     pub(crate) fn deinterleave(self, b: Self) -> [Self; 2] {
-        // Interleaving rotates the bits of an element's place to the left; as many times as there are
-        // bits but one is once to the right. Compilers fold it into two shuffles for each result.
-        let mut both = [self, b];
-        for _ in 0..Self::len().trailing_zeros() {
-            both = both[0].interleave(both[1]);
-        }
-        both
+        let [even, odd] = T::simd_deinterleave::<S>(self.lanes, b.lanes);
+        [Self { lanes: even, ..self }, Self { lanes: odd, ..self }]
     }
 
     /// The register as the instruction set's own type.

@@ -110,7 +110,7 @@ impl<T: Element> Softmax<'_, T> {
 fn softmax_of_lanes<T: Element, S: Simd>(simd: S, columns: &mut [T], log: bool) -> Vector<T, S> {
     let lanes = Vector::<T, S>::len();
     let mut max = Vector::load(simd, columns);
-    for column in columns.chunks_exact(lanes).skip(1) {
+    for column in columns[lanes..].chunks_exact(lanes) {
         max = max.larger(Vector::load(simd, column));
     }
     let mut sum = Vector::zero(simd);
