@@ -37,7 +37,7 @@ struct Options {
     #[arg(long)]
     lr: Option<f64>,
     /// Decides the first weights, the order of the images and the dropout.
-    #[arg(long, default_value_t = 42)]
+    #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Threads; 0 for one on each core. They change the time, not the numbers.
     #[arg(long, default_value_t = 0)]
