@@ -213,12 +213,7 @@ impl<T: Element, S: Simd> Vector<T, S> {
         [Self { lanes: even, ..self }, Self { lanes: odd, ..self }]
     }
 
-    /// The register as the instruction set's own type.
-    #[inline(always)]
-    pub(crate) fn lanes(self) -> T::Lanes<S> {
-        self.lanes
-    }
-
+    /// The register that `lanes` is, in the instruction set's own type.
     #[inline(always)]
     pub(crate) fn from_lanes(simd: S, lanes: T::Lanes<S>) -> Self {
         Self { simd, lanes }

@@ -107,7 +107,6 @@ fn halve<T: Element, P: Pooling<T>, Y: Output<T, P>, S: Simd>(
     y: &mut Y,
     at: usize,
 ) {
-    let lanes = Vector::<T, S>::len();
     let ([a, b], [c, d]) = (load_pairs(simd, rows[0]), load_pairs(simd, rows[1]));
     let state = pooling.first(0, a);
     let state = pooling.next(state, 1, b);
