@@ -171,7 +171,7 @@ fn integers_normalise_exactly() {
     // Mean 2, variance 4, inv_std ½: every step is exact.
     for shape in [[32, 40, 1], [2, 3, 16], [4, 2, 8], [8, 1, 2]] {
         let len: usize = shape.iter().product();
-        let side = |at: usize| at / shape[2] / shape[1] % 2 == 0;
+        let side = |at: usize| (at / shape[2] / shape[1]).is_multiple_of(2);
         let x: Vec<f32> = (0..len).map(|at| if side(at) { 4.0 } else { 0.0 }).collect();
         let operands = Operands {
             gamma: vec![3.0; shape[1]],
