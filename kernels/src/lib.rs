@@ -23,6 +23,7 @@ pub mod reduce;
 pub mod reference;
 mod simd;
 pub mod softmax;
+mod transpose;
 mod view;
 mod workspace;
 

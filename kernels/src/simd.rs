@@ -54,6 +54,19 @@ impl<T: Element, S: Simd> Vector<T, S> {
         Self { simd, lanes: T::simd_partial_load(simd, from) }
     }
 
+    /// The elements of `from`, up to a whole register of them; the lanes beyond are `fill`.
+    #[inline(always)]
+    pub(crate) fn load_padded(simd: S, from: &[T], fill: T) -> Self {
+        if from.len() >= Self::len() {
+            return Self::load(simd, from);
+        }
+        let mut padded = [fill; MAX_LANES];
+        for (to, &x) in padded.iter_mut().zip(from) {
+            *to = x;
+        }
+        Self::load(simd, &padded)
+    }
+
     /// # Safety
     /// - `from` must be valid for reading [`Vector::len`] elements; it need not be aligned to the register.
     #[inline(always)]
@@ -136,6 +149,12 @@ impl<T: Element, S: Simd> Vector<T, S> {
         self.le(zero).select(zero, self)
     }
 
+    /// Where `self` is larger than `b`, or NaN and `b` is a number: who comes later wins a maximum only so.
+    #[inline(always)]
+    pub(crate) fn beats(self, b: Self) -> Mask<T, S> {
+        b.eq(b).and_not(self.le(b))
+    }
+
     /// The larger of the two lanes; `self` where either is NaN.
     #[inline(always)]
     pub(crate) fn larger(self, b: Self) -> Self {
@@ -179,12 +198,22 @@ impl<T: Element, S: Simd> Vector<T, S> {
         T::simd_reduce_sum(self.simd, self.lanes)
     }
 
-    /// The register as the instruction set's own type.
+    /// The elements of `self` and `b` by turns: s₀ b₀ s₁ b₁ and so on, in two registers.
     #[inline(always)]
-    pub(crate) fn lanes(self) -> T::Lanes<S> {
-        self.lanes
+    pub(crate) fn interleave(self, b: Self) -> [Self; 2] {
+        let [first, second] = T::simd_interleave::<S>(self.lanes, b.lanes);
+        [Self { lanes: first, ..self }, Self { lanes: second, ..self }]
     }
 
+    /// The even elements of `self` followed by `b`, and the odd ones: the inverse of
+    /// [`Vector::interleave`].
+    #[inline(always)]
+    pub(crate) fn deinterleave(self, b: Self) -> [Self; 2] {
+        let [even, odd] = T::simd_deinterleave::<S>(self.lanes, b.lanes);
+        [Self { lanes: even, ..self }, Self { lanes: odd, ..self }]
+    }
+
+    /// The register that `lanes` is, in the instruction set's own type.
     #[inline(always)]
     pub(crate) fn from_lanes(simd: S, lanes: T::Lanes<S>) -> Self {
         Self { simd, lanes }
@@ -202,6 +231,12 @@ impl<T: Element, S: Simd> Mask<T, S> {
             simd: self.simd,
             lanes: T::simd_select(self.simd, self.lanes, if_true.lanes, if_false.lanes),
         }
+    }
+
+    /// Where `self` holds and `b` does not.
+    #[inline(always)]
+    pub(crate) fn and_not(self, b: Self) -> Self {
+        Self { lanes: T::simd_and_not(self.simd, self.lanes, b.lanes), ..self }
     }
 }
 
