@@ -168,7 +168,7 @@ fn large_scores_do_not_overflow() {
     softmax_rows(&x, 3, &mut y).unwrap();
     assert!(y.chunks(3).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-6), "{y:?}");
     log_sum_exp_rows(&x, 3, &mut sums).unwrap();
-    assert!((sums[0] - 1001.407_6).abs() < 1e-3 && (sums[1] + 999.592_4).abs() < 1e-3, "{sums:?}");
+    assert!((sums[0] - 1_001.407_6).abs() < 1e-3 && (sums[1] + 999.592_4).abs() < 1e-3, "{sums:?}");
 }
 
 #[test]
