@@ -6,7 +6,7 @@ Submodules are loaded when they are first used.
 
 from importlib import import_module as _import_module
 
-from kasoku._core import __version__
+from kasoku._core import __version__ as __version__
 
 _SUBMODULES = frozenset(
     {

@@ -3,22 +3,23 @@
 //! The common case, an aligned `float32` or `float64` array in C order, is borrowed where it lies. Anything else (another
 //! layout or type, a list, a number) goes through NumPy's own conversion once.
 
+use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use kasoku_kernels::MatRef;
 use numpy::npyffi::{
-    NPY_ARRAY_ALIGNED, NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_FORCECAST, NPY_ARRAY_NOTSWAPPED,
-    PY_ARRAY_API,
+    _PyArray_GET_ITEM_DATA, NPY_ARRAY_ALIGNED, NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_FORCECAST, NPY_ARRAY_NOTSWAPPED, NPY_ARRAY_WRITEABLE,
+    PY_ARRAY_API, npy_intp,
 };
 use numpy::{
-    PyArray, PyArrayDescr, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn,
+    PyArrayDescr, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn,
     PyReadwriteArrayDyn, PyUntypedArray, PyUntypedArrayMethods,
 };
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::marker::Ungil;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyFloat, PyInt, PyTuple};
 
 use crate::error::{Error, Result};
 
@@ -54,33 +55,55 @@ macro_rules! with_float {
 pub(crate) use with_float;
 
 impl Precision {
-    /// NumPy's promotion of the operands; integers and booleans alone become `float64`.
+    /// NumPy's promotion of the operands; `None` where all are integers and booleans, for which NumPy needs no floats.
     ///
     /// # Errors
     /// `TypeError` for complex numbers and what is no number.
-    pub(crate) fn of(py: Python<'_>, operands: &[&Bound<'_, PyAny>]) -> Result<Self> {
-        let (single, double) = (numpy::dtype::<f32>(py), numpy::dtype::<f64>(py));
-        let mut doubles = 0;
+    pub(crate) fn of(operands: &[&Bound<'_, PyAny>]) -> Result<Option<Self>> {
+        let (mut single, mut double) = (false, false);
         for operand in operands {
-            match operand.cast::<PyUntypedArray>() {
-                Ok(array) if array.dtype().is(&double) => doubles += 1,
-                Ok(array) if array.dtype().is(&single) => {}
-                _ => return Self::promoted(py, operands),
+            match Self::of_array(operand) {
+                Some(Self::Double) => double = true,
+                Some(_) => single = true,
+                None if is_number(operand) => {} // as in NumPy, it takes the type of the arrays
+                None => return Self::promoted(operands),
             }
         }
-        Ok(if doubles > 0 { Self::Double } else { Self::Single })
+        match (single, double) {
+            (_, true) => Ok(Some(Self::Double)),
+            (true, false) => Ok(Some(Self::Single)),
+            (false, false) => Self::promoted(operands),
+        }
     }
 
-    fn promoted(py: Python<'_>, operands: &[&Bound<'_, PyAny>]) -> Result<Self> {
-        let dtype = result_type(py, operands)?;
+    /// The precision of an `ndarray` that kernels can read as it is, or after a copy to C order.
+    pub(crate) fn of_array(operand: &Bound<'_, PyAny>) -> Option<Self> {
+        let py = operand.py();
+        let dtype = operand.cast_exact::<PyUntypedArray>().ok()?.dtype();
+        if dtype.is(&numpy::dtype::<f64>(py)) {
+            return Some(Self::Double);
+        }
+        dtype.is(&numpy::dtype::<f32>(py)).then_some(Self::Single)
+    }
+
+    fn promoted(operands: &[&Bound<'_, PyAny>]) -> Result<Option<Self>> {
+        let dtype = result_type(operands)?;
         match (dtype.kind(), dtype.itemsize()) {
-            (b'f', 2) => Ok(Self::Half),
-            (b'f', 4) => Ok(Self::Single),
-            (b'f', 8) | (b'b' | b'i' | b'u', _) => Ok(Self::Double),
+            (b'f', 2) => Ok(Some(Self::Half)),
+            (b'f', 4) => Ok(Some(Self::Single)),
+            (b'f', 8) => Ok(Some(Self::Double)),
+            (b'b' | b'i' | b'u', _) => Ok(None),
             _ => Err(Error::type_error(format!(
                 "kasoku computes with floats, integers and booleans, not with dtype {dtype}"
             ))),
         }
+    }
+
+    /// As [`Precision::of`] for what passes through the book's `im2col`, which knows no type narrower than `float64`;
+    /// only `float32` stays what it is.
+    pub(crate) fn of_columns(operands: &[&Bound<'_, PyAny>]) -> Result<Self> {
+        let precision = Self::of(operands)?;
+        Ok(precision.filter(|&precision| precision == Self::Single).unwrap_or(Self::Double))
     }
 
     /// `array` in this precision's own type.
@@ -95,13 +118,18 @@ impl Precision {
     }
 }
 
+/// Whether this is one of Python's own numbers.
+fn is_number(operand: &Bound<'_, PyAny>) -> bool {
+    operand.is_exact_instance_of::<PyInt>() || operand.is_exact_instance_of::<PyFloat>()
+}
+
 /// `numpy.result_type` of the operands.
-pub(crate) fn result_type<'py>(
-    py: Python<'py>,
-    operands: &[&Bound<'py, PyAny>],
-) -> Result<Bound<'py, PyArrayDescr>> {
+fn result_type<'py>(operands: &[&Bound<'py, PyAny>]) -> Result<Bound<'py, PyArrayDescr>> {
     static RESULT_TYPE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static AS_ARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let Some(py) = operands.first().map(|operand| operand.py()) else {
+        return Err(Error::value("nothing to compute with"));
+    };
     let as_array = AS_ARRAY.import(py, "numpy", "asarray")?;
     // Lists become arrays first; Python's numbers stay what they are, weak.
     let operands = operands
@@ -166,6 +194,16 @@ impl<'py, T: Float> Input<'py, T> {
         Ok(unsafe { MatRef::from_raw_parts(self.0.data(), [rows, cols], strides) })
     }
 
+    /// The matrix this is, a vector counting as a row.
+    ///
+    /// # Errors
+    /// `ValueError` where it has no dimension, or more than two.
+    pub(crate) fn row_matrix(&self) -> Result<MatRef<'_, T>> {
+        let (&[len], &[stride]) = (self.shape(), self.0.strides()) else { return self.matrix() };
+        // SAFETY: as in `matrix`.
+        Ok(unsafe { MatRef::from_raw_parts(self.0.data(), [1, len], [0, stride / size_of::<T>() as isize]) })
+    }
+
     /// Its shape, where it has `N` dimensions.
     pub(crate) fn dims<const N: usize>(&self, what: &str) -> Result<[usize; N]> {
         self.shape().try_into().map_err(|_| {
@@ -182,7 +220,8 @@ fn has_whole_strides<T: Float>(array: &Bound<'_, PyArrayDyn<T>>) -> bool {
 }
 
 /// An aligned array of `T` in C order, by NumPy's conversion.
-fn convert<'py, T: Float>(object: &Bound<'py, PyAny>) -> Result<Bound<'py, PyArrayDyn<T>>> {
+pub(crate) fn convert<'py, T: numpy::Element>(
+    object: &Bound<'py, PyAny>) -> Result<Bound<'py, PyArrayDyn<T>>> {
     let py = object.py();
     let requirements =
         NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED | NPY_ARRAY_NOTSWAPPED | NPY_ARRAY_FORCECAST;
@@ -227,6 +266,13 @@ impl<'py, T: Float> InOut<'py, T> {
     }
 }
 
+/// Whether NumPy lets it be written to.
+pub(crate) fn is_writable(array: &Bound<'_, PyUntypedArray>) -> bool {
+    // SAFETY: the pointer is that of a live array.
+    let flags = unsafe { (*_PyArray_GET_ITEM_DATA(array.as_array_ptr())).flags };
+    flags & NPY_ARRAY_WRITEABLE != 0
+}
+
 fn borrowed(error: numpy::BorrowError) -> Error {
     match error {
         numpy::BorrowError::NotWriteable => {
@@ -240,11 +286,25 @@ fn borrowed(error: numpy::BorrowError) -> Error {
 }
 
 /// A new array that nobody else holds yet.
-pub(crate) struct Output<'py, T: Float>(Bound<'py, PyArrayDyn<T>>);
+pub(crate) struct Output<'py, T: numpy::Element>(Bound<'py, PyArrayDyn<T>>);
 
-impl<'py, T: Float> Output<'py, T> {
-    pub(crate) fn new(py: Python<'py>, shape: &[usize]) -> Self {
-        Self(PyArray::zeros(py, shape, false))
+impl<'py, T: numpy::Element> Output<'py, T> {
+    /// Zeros.
+    ///
+    /// # Errors
+    /// `MemoryError` where there is no room for them.
+    pub(crate) fn new(py: Python<'py>, shape: &[usize]) -> Result<Self> {
+        let count = shape.len() as c_int;
+        // NumPy writes to the sizes it is given.
+        let mut shape: Vec<_> = shape.iter().map(|&size| size as npy_intp).collect();
+        // SAFETY: `shape` holds `count` sizes, the descriptor's reference is given away as `PyArray_Zeros` wants, and it
+        // returns a new reference or NULL with an exception set.
+        let array = unsafe {
+            let dtype = numpy::dtype::<T>(py).into_dtype_ptr();
+            let array = PY_ARRAY_API.PyArray_Zeros(py, count, shape.as_mut_ptr(), dtype, 0);
+            Bound::from_owned_ptr_or_err(py, array)?
+        };
+        Ok(Self(array.cast_into::<PyArrayDyn<T>>().map_err(PyErr::from)?))
     }
 
     pub(crate) fn slice_mut(&mut self) -> &mut [T] {
