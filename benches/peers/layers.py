@@ -7,6 +7,7 @@ times drift. `pip install .` first, then
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -17,8 +18,6 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "python"))
-import itertools
-
 import book  # noqa: E402
 from kasoku import kernels, layers, optimizer  # noqa: E402
 

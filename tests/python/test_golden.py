@@ -146,9 +146,12 @@ def test_multi_layer_net_extend_batchnorm(golden):
     load(net, case)
     grads = net.gradient(case["x"], case["t"])
     for key in net.params:
-        case.check(f"grad_{key}", grads[key])
-    case.check("predict", net.predict(case["x"]))  # by the statistics of that one batch
+        if key in ("b1", "b2"):  # normalisation takes their effect away: what is left is rounding
+            assert np.abs(grads[key]).max() < 1e-15
+        else:
+            case.check(f"grad_{key}", grads[key])
     case.check("loss", net.loss(case["x"], case["t"], train_flg=True))
+    case.check("predict", net.predict(case["x"]))  # by running statistics that saw the batch twice
 
 
 def test_numerical_gradient(golden):
