@@ -226,8 +226,25 @@ def _in_precision(names: dict[str, Any], dtype: np.dtype) -> dict[str, Any]:
     """The names as they are, or (float32) with networks and labels in single precision."""
     if dtype == np.float64:
         return names
-    make = {"MultiLayerNet": _single, "MultiLayerNetExtend": _single, "load_mnist": _single_labels}
+    make = dict.fromkeys(_NETWORKS, _single) | {"load_mnist": _single_labels}
     return {name: make[name](value) if name in make else value for name, value in names.items()}
+
+
+#: The book's networks, and kasoku's modules that have them.
+_NETWORKS = {
+    name: f"kasoku.{module}"
+    for name, module in (
+        ("MultiLayerNet", "multi_layer_net"),
+        ("MultiLayerNetExtend", "multi_layer_net_extend"),
+    )
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The networks in single precision, by the names that pickles know them by."""
+    if name in _NETWORKS:
+        return _single(getattr(import_module(_NETWORKS[name]), name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @functools.cache

@@ -55,7 +55,7 @@ def test_other_pickles_do_not_run(tmp_path, monkeypatch, protocol, call):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "params.pkl"
     path.write_bytes(pickle.dumps({"W1": Runs(*call)}, protocol))
-    with pytest.raises((pickle.UnpicklingError, ValueError), match="params.pkl"):
+    with pytest.raises((pickle.UnpicklingError, ValueError), match=r"params\.pkl"):
         load_pickle(path)
     assert os.listdir(tmp_path) == ["params.pkl"]
 
@@ -72,7 +72,7 @@ def test_objects_and_subclasses_are_refused(tmp_path):
         {"W1": np.zeros(2, [("x", "f8")])},
     ):
         path.write_bytes(pickle.dumps(content))
-        with pytest.raises((pickle.UnpicklingError, ValueError), match="params.pkl"):
+        with pytest.raises((pickle.UnpicklingError, ValueError), match=r"params\.pkl"):
             load_pickle(path)
 
 
@@ -81,7 +81,7 @@ def test_a_damaged_file_is_named(tmp_path):
     whole = pickle.dumps(ARRAYS)
     for content in (b"", b"no pickle", whole[: len(whole) // 2]):
         path.write_bytes(content)
-        with pytest.raises((pickle.UnpicklingError, ValueError), match="params.pkl"):
+        with pytest.raises((pickle.UnpicklingError, ValueError), match=r"params\.pkl"):
             load_pickle(path)
     with pytest.raises(FileNotFoundError):
         load_pickle(tmp_path / "none.pkl")

@@ -6,7 +6,7 @@ import sys
 sys.path.append(os.pardir)
 import numpy as np
 from common.multi_layer_net_extend import MultiLayerNetExtend
-from common.optimizer import SGD, Adam
+from common.optimizer import SGD
 
 np.random.seed(63)
 x = np.random.rand(200, 40)

@@ -11,7 +11,7 @@ from kasoku._numpy_reference import (  # noqa: F401 - one NumPy implementation f
     SoftmaxWithLoss,
 )
 
-from common.functions import *  # noqa: F403
+from common.functions import *
 from common.util import col2im, im2col  # noqa: F401
 
 

@@ -5,7 +5,7 @@ from collections import OrderedDict
 import numpy as np
 
 from common.gradient import numerical_gradient
-from common.layers import *  # noqa: F403
+from common.layers import *
 from common.layers import (
     Affine,
     BatchNormalization,
