@@ -5,6 +5,7 @@ down slows both. NumPy's side is :mod:`kasoku._numpy_reference`.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -90,7 +91,7 @@ class _Net:
         self._mlp((784, 50, 10))
 
     def _mlp(self, sizes: tuple[int, ...] = (784, 100, 100, 100, 100, 10)) -> None:
-        for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        for inputs, outputs in itertools.pairwise(sizes):
             self._affine(inputs, outputs)
             self.layers.append(self.maker.Relu())
         self.layers.pop()

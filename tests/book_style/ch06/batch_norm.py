@@ -24,5 +24,5 @@ for use_batchnorm in (False, True):
 network = MultiLayerNetExtend(10, [6, 5], 3, activation="sigmoid", use_batchnorm=True)
 x, t = np.random.randn(4, 10), np.eye(3)[[0, 1, 2, 0]]
 numerical, backprop = network.numerical_gradient(x, t), network.gradient(x, t)
-for key in backprop:
+for key in sorted(backprop):
     print(key, np.average(np.abs(backprop[key] - numerical[key])) < 1e-6)
