@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use kasoku_kernels::MatRef;
 use numpy::npyffi::{
-    _PyArray_GET_ITEM_DATA, NPY_ARRAY_ALIGNED, NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_FORCECAST, NPY_ARRAY_NOTSWAPPED, NPY_ARRAY_WRITEABLE,
-    PY_ARRAY_API, npy_intp,
+    _PyArray_GET_ITEM_DATA, NPY_ARRAY_ALIGNED, NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_FORCECAST,
+    NPY_ARRAY_NOTSWAPPED, NPY_ARRAY_WRITEABLE, PY_ARRAY_API, npy_intp,
 };
 use numpy::{
     PyArrayDescr, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn,
@@ -80,10 +80,10 @@ impl Precision {
     pub(crate) fn of_array(operand: &Bound<'_, PyAny>) -> Option<Self> {
         let py = operand.py();
         let dtype = operand.cast_exact::<PyUntypedArray>().ok()?.dtype();
-        if dtype.is(&numpy::dtype::<f64>(py)) {
+        if dtype.is(numpy::dtype::<f64>(py)) {
             return Some(Self::Double);
         }
-        dtype.is(&numpy::dtype::<f32>(py)).then_some(Self::Single)
+        dtype.is(numpy::dtype::<f32>(py)).then_some(Self::Single)
     }
 
     fn promoted(operands: &[&Bound<'_, PyAny>]) -> Result<Option<Self>> {
@@ -201,7 +201,9 @@ impl<'py, T: Float> Input<'py, T> {
     pub(crate) fn row_matrix(&self) -> Result<MatRef<'_, T>> {
         let (&[len], &[stride]) = (self.shape(), self.0.strides()) else { return self.matrix() };
         // SAFETY: as in `matrix`.
-        Ok(unsafe { MatRef::from_raw_parts(self.0.data(), [1, len], [0, stride / size_of::<T>() as isize]) })
+        Ok(unsafe {
+            MatRef::from_raw_parts(self.0.data(), [1, len], [0, stride / size_of::<T>() as isize])
+        })
     }
 
     /// Its shape, where it has `N` dimensions.
@@ -221,7 +223,8 @@ fn has_whole_strides<T: Float>(array: &Bound<'_, PyArrayDyn<T>>) -> bool {
 
 /// An aligned array of `T` in C order, by NumPy's conversion.
 pub(crate) fn convert<'py, T: numpy::Element>(
-    object: &Bound<'py, PyAny>) -> Result<Bound<'py, PyArrayDyn<T>>> {
+    object: &Bound<'py, PyAny>,
+) -> Result<Bound<'py, PyArrayDyn<T>>> {
     let py = object.py();
     let requirements =
         NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED | NPY_ARRAY_NOTSWAPPED | NPY_ARRAY_FORCECAST;

@@ -90,7 +90,7 @@ pub(crate) fn labels(
         b'i' | b'u' => {}
         b'f' => {
             let message = "arrays used as indices must be of integer (or boolean) type";
-            return Err(PyErr::from(PyIndexError::new_err(message)).into());
+            return Err(PyIndexError::new_err(message).into());
         }
         _ => return Ok(None),
     }
@@ -110,13 +110,14 @@ pub(crate) fn labels(
 fn cross_entropy_of<T: Float>(y: &Bound<'_, PyAny>, t: &Bound<'_, PyAny>) -> Result<Option<f64>> {
     let py = y.py();
     let y = Input::<T>::new(y)?;
-    let (1.., &[rows, classes]) = (y.shape().iter().product::<usize>(), y.shape()) else { return Ok(None) };
+    let (1.., &[rows, classes]) = (y.shape().iter().product::<usize>(), y.shape()) else {
+        return Ok(None);
+    };
     let Some(labels) = labels(t, rows, classes)? else { return Ok(None) };
     let y = y.slice()?;
     let target = Target::Labels(&labels);
-    let loss = compute(py, ELEMENTARY_WORK * rows, || {
-        cross_entropy(y, classes, target, T::of(EPSILON))
-    })?;
+    let loss =
+        compute(py, ELEMENTARY_WORK * rows, || cross_entropy(y, classes, target, T::of(EPSILON)))?;
     Ok(Some(loss.as_f64()))
 }
 

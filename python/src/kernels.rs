@@ -28,11 +28,7 @@ fn pooling_window(size: Pair, stride: Option<Pair>, pad: Pair) -> Window {
     Window { size: size.0, stride: stride.unwrap_or(size).0, pad: pad.0 }
 }
 
-fn map<'py>(
-    function: Function,
-    x: &Object<'py>,
-    out: Option<&Object<'py>>,
-) -> Result<Object<'py>> {
+fn map<'py>(function: Function, x: &Object<'py>, out: Option<&Object<'py>>) -> Result<Object<'py>> {
     let precision = precision(&[x])?;
     with_float!(precision, T => {
         let py = x.py();
@@ -82,7 +78,12 @@ fn product<'py, T: Float>(
     out.finish()
 }
 
-fn geometry_of(input: [usize; 4], weight: [usize; 4], stride: Pair, pad: Pair) -> Result<ConvGeometry> {
+fn geometry_of(
+    input: [usize; 4],
+    weight: [usize; 4],
+    stride: Pair,
+    pad: Pair,
+) -> Result<ConvGeometry> {
     let [filters, channels, height, width] = weight;
     if input[1] != channels {
         return Err(not_aligned(&input, 1, &weight, 1));
@@ -410,7 +411,7 @@ pub(crate) mod kernels {
             let py = x.py();
             let x = Input::<T>::new(x)?;
             let x = x.slice()?;
-            Ok(f64::from(compute(py, x.len(), || reduce::sum_squares(x))?))
+            compute(py, x.len(), || reduce::sum_squares(x)).map(kasoku_kernels::Element::as_f64)
         })
     }
 

@@ -154,14 +154,11 @@ fn run<T: Float>(py: Python<'_>, rule: Rule, jobs: &mut [Borrowed<'_, T>]) -> Re
     }
     let mut slices = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let state =
-            job.state.iter_mut().map(InOut::slice_mut).collect::<Result<Vec<_>>>()?;
+        let state = job.state.iter_mut().map(InOut::slice_mut).collect::<Result<Vec<_>>>()?;
         slices.push((job.p.slice_mut()?, job.g.slice()?, state));
     }
     let work = slices.iter().map(|(p, ..)| 4 * p.len()).sum();
-    compute(py, work, || {
-        slices.iter_mut().try_for_each(|(p, g, state)| rule.update(p, g, state))
-    })
+    compute(py, work, || slices.iter_mut().try_for_each(|(p, g, state)| rule.update(p, g, state)))
 }
 
 /// One update of all parameters.

@@ -19,7 +19,10 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Pair {
         let numbers = match object.extract::<i64>() {
             Ok(both) => [both, both],
             Err(_) => object.extract::<[i64; 2]>().map_err(|_| {
-                PyTypeError::new_err(format!("expected an integer or a pair of them, got {}", *object))
+                PyTypeError::new_err(format!(
+                    "expected an integer or a pair of them, got {}",
+                    *object
+                ))
             })?,
         };
         match numbers.map(usize::try_from) {

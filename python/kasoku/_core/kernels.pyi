@@ -3,6 +3,32 @@ from typing import Any
 
 import numpy.typing as npt
 
+__all__ = [
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "col2im",
+    "conv2d",
+    "conv2d_backward_data",
+    "conv2d_backward_weight",
+    "exp",
+    "im2col",
+    "instruction_set",
+    "instruction_sets",
+    "log",
+    "log_softmax",
+    "logsumexp",
+    "matmul",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "num_threads",
+    "relu",
+    "set_num_threads",
+    "sigmoid",
+    "softmax",
+    "sum_squares",
+    "tanh",
+]
+
 _Array = npt.NDArray[Any]
 _Pair = int | tuple[int, int]
 

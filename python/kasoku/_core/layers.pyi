@@ -4,6 +4,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+__all__ = [
+    "affine_backward",
+    "affine_forward",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_inference",
+    "convolution_backward",
+    "convolution_forward",
+    "dropout_forward",
+    "dropout_mask",
+    "pooling_backward",
+    "pooling_forward",
+    "relu_backward",
+    "relu_forward",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "softmax_with_loss_backward",
+    "softmax_with_loss_forward",
+]
+
 _Array = npt.NDArray[Any]
 _Pair = int | tuple[int, int]
 

@@ -3,6 +3,15 @@ from typing import Any
 
 import numpy.typing as npt
 
+__all__ = [
+    "adagrad",
+    "adam",
+    "momentum",
+    "nesterov",
+    "rmsprop",
+    "sgd",
+]
+
 _Arrays = Mapping[str, npt.NDArray[Any]]
 
 def sgd(params: dict[str, Any], grads: _Arrays, lr: float) -> list[str]: ...

@@ -1,7 +1,7 @@
 //! Batch normalisation for each feature over the batch.
 
-use kasoku_kernels::batch_norm::{self, BatchStatistics};
 use kasoku_kernels::Element;
+use kasoku_kernels::batch_norm::{self, BatchStatistics};
 use pyo3::prelude::*;
 
 use crate::array::{Float, Input, Output, Precision, Shape, compute, with_float};

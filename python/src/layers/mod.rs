@@ -16,9 +16,7 @@ use pyo3::prelude::*;
 #[pymodule]
 pub(crate) mod layers {
     #[pymodule_export]
-    use super::activation::{
-        relu_backward, relu_forward, sigmoid_backward, sigmoid_forward,
-    };
+    use super::activation::{relu_backward, relu_forward, sigmoid_backward, sigmoid_forward};
     #[pymodule_export]
     use super::affine::{affine_backward, affine_forward};
     #[pymodule_export]

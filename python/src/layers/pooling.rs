@@ -47,7 +47,7 @@ pub(crate) fn max_pool<'py>(
 ) -> Result<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     with_float!(precision, T => match window.size[0].saturating_mul(window.size[1]) {
         ..=0x100 => forward::<T, u8>(x, window, precision, out),
-        ..=0x1_0000 => forward::<T, u16>(x, window, precision, out),
+        0x101..=0x1_0000 => forward::<T, u16>(x, window, precision, out),
         _ => forward::<T, u32>(x, window, precision, out),
     })
 }

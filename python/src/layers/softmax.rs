@@ -57,11 +57,15 @@ fn backward<'py, T: Float>(
     if same_shape(y, t) {
         let t = Input::<T>::new(t)?;
         let target = Target::OneHot(t.slice()?);
-        compute(py, slice.len(), || softmax_cross_entropy_backward(slice, classes, target, dx_slice))?;
+        compute(py, slice.len(), || {
+            softmax_cross_entropy_backward(slice, classes, target, dx_slice)
+        })?;
     } else {
         let Some(labels) = labels(t, rows, classes)? else { return Ok(None) };
         let target = Target::Labels(&labels);
-        compute(py, slice.len(), || softmax_cross_entropy_backward(slice, classes, target, dx_slice))?;
+        compute(py, slice.len(), || {
+            softmax_cross_entropy_backward(slice, classes, target, dx_slice)
+        })?;
     }
     Ok(Some(dx.into_array().into_any()))
 }
