@@ -1,3 +1,4 @@
+from kasoku import dataset as dataset
 from kasoku import functions as functions
 from kasoku import gradient as gradient
 from kasoku import kernels as kernels
@@ -8,6 +9,7 @@ from kasoku import networks as networks
 from kasoku import optimizer as optimizer
 from kasoku import trainer as trainer
 from kasoku import util as util
+from kasoku import weights as weights
 from kasoku.overlay import install as install
 from kasoku.overlay import load_ipython_extension as load_ipython_extension
 from kasoku.overlay import status as status

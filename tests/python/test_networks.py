@@ -131,7 +131,7 @@ def test_a_parameter_can_be_replaced():
     broken = small()[0][0]
     params = broken.params
     del params["b1"]
-    with pytest.raises(ValueError, match="b1.*missing"):
+    with pytest.raises(ValueError, match=r"b1.*missing"):
         broken.predict(x)
 
 
