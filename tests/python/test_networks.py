@@ -65,29 +65,26 @@ def test_training_lowers_the_loss(case, dtype):
     assert network.accuracy(x, t) == np.mean(network.predict(x).argmax(axis=1) == t)
 
 
-def test_golden_networks(golden):
-    for name, make in (
-        ("multi_layer_net_relu_decay", None),
-        ("simple_conv_net", None),
-    ):
-        case = golden(name)
-        parameters = {key: case[key] for key in case if key[0] in "Wb" and key[1:].isdigit()}
-        if name == "simple_conv_net":
-            w = parameters["W1"]
-            param = {"filter_num": len(w), "filter_size": w.shape[-1], "pad": 0, "stride": 1}
-            hidden, classes = parameters["W3"].shape
-            make = SimpleConvNet(case["x"].shape[1:], param, hidden, classes, dtype="float64")
-        else:
-            sizes = [parameters[f"W{i}"].shape for i in range(1, len(parameters) // 2 + 1)]
-            decay = next(float(case[key]) for key in case if "lambda" in key or "decay" in key)
-            hidden = [outputs for _, outputs in sizes[:-1]]
-            arguments = (sizes[0][0], hidden, sizes[-1][1])
-            make = MultiLayerNet(*arguments, weight_decay_lambda=decay, dtype="float64")
-        for key, value in parameters.items():
-            make.params[key][...] = value
-        gradients = make.gradient(case["x"], case["t"])
-        for key in parameters:
-            case.check(f"grad_{key}" if f"grad_{key}" in case else f"d{key}", gradients[key])
+@pytest.mark.parametrize("name", ["relu_decay", "sigmoid", "simple_conv_net"])
+def test_golden_networks(golden, name):
+    case = golden(name if name == "simple_conv_net" else f"multi_layer_net_{name}")
+    weights = [case[f"param_W{number}"] for number in (1, 2, 3)]
+    classes = weights[-1].shape[1]
+    if name == "simple_conv_net":
+        param = {"filter_num": 4, "filter_size": 3, "pad": 0, "stride": 1}
+        hidden = weights[2].shape[0]
+        network = SimpleConvNet(case["x"].shape[1:], param, hidden, classes, dtype="float64")
+    else:
+        hidden = [w.shape[1] for w in weights[:-1]]
+        activation, decay = ("relu", 0.1) if name == "relu_decay" else ("sigmoid", 0)
+        sizes = (weights[0].shape[0], hidden, classes)
+        network = MultiLayerNet(*sizes, activation, weight_decay_lambda=decay, dtype="float64")
+    for key, value in network.params.items():
+        value[...] = case[f"param_{key}"]
+    case.check("loss", network.loss(case["x"], case["t"]))
+    case.check("predict", network.predict(case["x"]))
+    for key, gradient in network.gradient(case["x"], case["t"]).items():
+        case.check(f"grad_{key}", gradient)
 
 
 def test_params_are_live():
