@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["cache_folder", "download", "find", "load", "synthetic"]
+
 _Images = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 _Path = str | PathLike[str]
 

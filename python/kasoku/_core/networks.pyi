@@ -1,12 +1,15 @@
 from collections.abc import Iterator
 from os import PathLike
-from typing import Any, Self
+from typing import Any, Self, final
 
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["Network", "Optimizer", "Step", "Steps"]
+
 _Filters = tuple[int, int, int, int]
 
+@final
 class Step:
     @property
     def epoch(self) -> int: ...
@@ -18,6 +21,7 @@ class Step:
     def indices(self) -> npt.NDArray[np.uintp]: ...
     def __len__(self) -> int: ...
 
+@final
 class Steps(Iterator[Step]):
     def __new__(
         cls,
@@ -32,6 +36,7 @@ class Steps(Iterator[Step]):
     def __iter__(self) -> Self: ...
     def __next__(self) -> Step: ...
 
+@final
 class Optimizer:
     lr: float
     def __new__(cls, name: str, lr: float | None, numbers: list[tuple[str, float]]) -> Self: ...
@@ -41,6 +46,7 @@ class Optimizer:
     def numbers(self) -> list[tuple[str, float]]: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
+@final
 class Network:
     @staticmethod
     def two_layer(
