@@ -36,7 +36,7 @@ def training(
         axes.spines[["top", "right"]].set_visible(False)
 
     filters = first_filters(network)[:48]
-    columns = min(len(filters), 16)
+    columns = 10 if len(filters) <= 30 else 16
     grid = bottom.subplots(-(-len(filters) // columns), columns, squeeze=False)
     bottom.suptitle(f"{type(network).__name__}: what the first layer learned", fontsize=12)
     for axes in grid.flat:
@@ -47,8 +47,9 @@ def training(
     figure.savefig(path)
 
 
-def _smooth(values: list[float], weight: float = 0.95) -> np.ndarray:
-    """A running mean that forgets, unbiased at the start."""
+def _smooth(values: list[float]) -> np.ndarray:
+    """A running mean over about a thirtieth of the values, unbiased at the start."""
+    weight = 1 - 1 / max(2, min(50, len(values) / 30))
     smooth, mean = np.empty(len(values)), 0.0
     for index, value in enumerate(values):
         mean = weight * mean + (1 - weight) * value
