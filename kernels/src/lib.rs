@@ -15,6 +15,7 @@ mod error;
 mod exp;
 pub mod gemm;
 mod map;
+pub mod mask;
 pub mod optimize;
 mod parallel;
 pub mod pool;

@@ -94,6 +94,16 @@ impl<T: Element> Sequential<T> {
         self.seed
     }
 
+    /// How many steps of training it has taken: with the seed, the key of its dropouts' masks.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Sets the number of steps taken, to go on where a copy stopped.
+    pub fn set_step(&mut self, step: u64) {
+        self.step = step;
+    }
+
     /// The parameters with their names, `W1`, `b1`, …: numbered by kind, in the order of the layers.
     pub fn parameters(&self) -> Vec<(String, &Parameter<T>)> {
         let parameters: Vec<_> = self.layers.iter().flat_map(|layer| layer.parameters()).collect();
@@ -126,7 +136,15 @@ impl<T: Element> Sequential<T> {
     /// # Errors
     /// [`Error::Shape`] where x does not hold samples of the network's input.
     pub fn predict(&mut self, x: impl IntoTensor<T>) -> Result<Array2<T>> {
-        let y = self.forward(x.into_tensor(), Mode::Test)?;
+        self.predict_in(x, Mode::Test)
+    }
+
+    /// [`Sequential::predict`] in a given mode: [`Sequential::train_mode`] for dropout and batch normalisation as in training.
+    ///
+    /// # Errors
+    /// As [`Sequential::predict`].
+    pub fn predict_in(&mut self, x: impl IntoTensor<T>, mode: Mode) -> Result<Array2<T>> {
+        let y = self.forward(x.into_tensor(), mode)?;
         let shape = y.shape().to_vec();
         y.into_owned()
             .into_dimensionality::<Ix2>()
@@ -138,7 +156,20 @@ impl<T: Element> Sequential<T> {
     /// # Errors
     /// As [`Sequential::predict`], and where the labels do not fit.
     pub fn loss<'a>(&mut self, x: impl IntoTensor<T>, t: impl Into<Labels<'a, T>>) -> Result<T> {
-        self.loss_in(x.into_tensor(), &t.into(), Mode::Test)
+        self.loss_in(x, t, Mode::Test)
+    }
+
+    /// [`Sequential::loss`] in a given mode, as [`Sequential::predict_in`].
+    ///
+    /// # Errors
+    /// As [`Sequential::loss`].
+    pub fn loss_in<'a>(
+        &mut self,
+        x: impl IntoTensor<T>,
+        t: impl Into<Labels<'a, T>>,
+        mode: Mode,
+    ) -> Result<T> {
+        self.forward_loss(x.into_tensor(), &t.into(), mode)
     }
 
     /// The share of samples whose highest score is their label's.
@@ -177,7 +208,7 @@ impl<T: Element> Sequential<T> {
     ) -> Result<T> {
         let t = t.into();
         let mode = self.train_mode();
-        let loss = self.loss_in(x.into_tensor(), &t, mode)?;
+        let loss = self.forward_loss(x.into_tensor(), &t, mode)?;
         let mut dout = Some(self.loss.backward(&t)?);
         let first = self.layers.iter().position(|layer| !layer.parameters().is_empty());
         let first = first.unwrap_or(self.layers.len());
@@ -235,7 +266,7 @@ impl<T: Element> Sequential<T> {
             let gradient = numerical_gradient(
                 |value| {
                     self.parameters_mut()[index].1.value.assign(value);
-                    self.loss_in(x.clone(), &t, mode)
+                    self.forward_loss(x.clone(), &t, mode)
                 },
                 &mut value,
             );
@@ -246,7 +277,8 @@ impl<T: Element> Sequential<T> {
         Ok(gradients)
     }
 
-    fn train_mode(&self) -> Mode {
+    /// The mode of the next step of training.
+    pub fn train_mode(&self) -> Mode {
         Mode::Train { seed: self.seed, step: self.step }
     }
 
@@ -264,7 +296,7 @@ impl<T: Element> Sequential<T> {
         self.layers.iter_mut().try_fold(reshape(x, &batch), |x, layer| layer.forward(x, mode))
     }
 
-    fn loss_in(&mut self, x: Tensor<T>, t: &Labels<'_, T>, mode: Mode) -> Result<T> {
+    fn forward_loss(&mut self, x: Tensor<T>, t: &Labels<'_, T>, mode: Mode) -> Result<T> {
         let scores = self.forward(x, mode)?;
         Ok(self.loss.forward(scores, t)? + self.penalty()?)
     }
