@@ -116,6 +116,11 @@ impl Pool {
         if threads == 1 || work < threshold { Ok(Self::SERIAL) } else { Self::of(threads) }
     }
 
+    /// Whether there is more than the calling thread.
+    pub(crate) fn is_parallel(self) -> bool {
+        self.threads.is_some()
+    }
+
     /// The calling thread.
     pub(crate) const SERIAL: Self = Self { threads: None };
 

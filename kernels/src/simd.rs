@@ -75,6 +75,16 @@ impl<T: Element, S: Simd> Vector<T, S> {
         Self { simd, lanes: unsafe { from.cast::<T::Lanes<S>>().read_unaligned() } }
     }
 
+    /// The lanes of `mask` from `from` on, 0 in the others.
+    ///
+    /// # Safety
+    /// - `from` must be valid for reading each element whose lane is in `mask`; the others are not touched.
+    #[inline(always)]
+    pub(crate) unsafe fn load_masked(simd: S, mask: Mask<T, S>, from: *const T) -> Self {
+        // SAFETY: the caller's promise.
+        Self { simd, lanes: unsafe { T::simd_load_masked(simd, mask.lanes, from) } }
+    }
+
     /// Writes the first [`Vector::len`] elements of `to`; panics where there are fewer.
     #[inline(always)]
     pub(crate) fn store(self, to: &mut [T]) {
@@ -220,10 +230,29 @@ impl<T: Element, S: Simd> Vector<T, S> {
     }
 }
 
+/// Asks for the cache line of `address`, which need not be valid, before it is needed.
+#[inline(always)]
+pub(crate) fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which touches no memory; SSE is part of x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// The most lanes any instruction set has: 512 bits of `f32`.
 pub(crate) const MAX_LANES: usize = 16;
 
 impl<T: Element, S: Simd> Mask<T, S> {
+    /// Holds in the first `count` lanes.
+    #[inline(always)]
+    pub(crate) fn first(simd: S, count: usize) -> Self {
+        Self { simd, lanes: T::simd_first_lanes(simd, count) }
+    }
+
     /// Lane by lane, `if_true` where the mask holds and `if_false` elsewhere.
     #[inline(always)]
     pub(crate) fn select(self, if_true: Vector<T, S>, if_false: Vector<T, S>) -> Vector<T, S> {
