@@ -24,7 +24,7 @@ pub fn compare<T: Element>(
     contenders: &mut [Box<dyn FnMut() + '_>],
     rounds: usize,
 ) -> (f64, Vec<Figures>) {
-    let calls = contenders.iter_mut().map(|run| calls_of_batch(run)).collect::<Vec<_>>();
+    let calls = contenders.iter_mut().map(calls_of_batch).collect::<Vec<_>>();
     let mut seen = Vec::new();
     for _ in 0..rounds {
         let probe = peak_of_one_core::<T>();

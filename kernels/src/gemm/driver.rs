@@ -200,8 +200,8 @@ impl<T: Element> Grid<'_, T> {
         pool.for_each(block.rows.div_ceil(rows) * groups, |task| {
             let (row, col) = (task / groups * rows, task % groups * cols);
             let part = Block {
-                left: block.left.from_line(row),
-                right: block.right.from_line(col),
+                left: block.left.starting_at(row),
+                right: block.right.starting_at(col),
                 rows: rows.min(block.rows - row),
                 cols: cols.min(block.cols - col),
                 row: block.row + row,

@@ -154,7 +154,7 @@ impl<'a, T: Element> Strided<'a, T> {
     }
 
     /// The same from line `first` on, which must begin a panel.
-    pub(crate) fn from_line(self, first: usize) -> Self {
+    pub(crate) fn starting_at(self, first: usize) -> Self {
         debug_assert_eq!(first % self.panel, 0);
         Self { start: self.start.wrapping_offset(first as isize * self.reach), ..self }
     }

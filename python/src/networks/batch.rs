@@ -45,7 +45,7 @@ fn check_rows(what: &str, rows: &[usize], count: usize) -> Result<()> {
     match rows.iter().find(|&&row| row >= count) {
         Some(row) => {
             let message = format!("{what}: index {row} is out of bounds for {count} samples");
-            Err(PyErr::from(PyIndexError::new_err(message)).into())
+            Err(PyIndexError::new_err(message).into())
         }
         None => Ok(()),
     }
@@ -108,7 +108,7 @@ impl<T: Float> Target<T> {
             usize::try_from(label).map_err(|_| {
                 let message =
                     format!("t: label {label} of row {row} is out of range for {classes} classes");
-                Error::from(PyErr::from(PyIndexError::new_err(message)))
+                Error::from(PyIndexError::new_err(message))
             })
         };
         let labels: Result<Vec<usize>> = match rows {
