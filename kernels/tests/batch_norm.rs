@@ -8,8 +8,8 @@ use kasoku_kernels::{Element, Error, reference::batch_norm as twin};
 use proptest::prelude::*;
 
 /// Per feature and per channel, around the lanes and around the inner length up to which channels are
-/// summed as columns; a batch of one, and channels of one element.
-const SHAPES: [[usize; 3]; 16] = [
+/// summed as columns; a batch of one, and channels of one element; channels for several tasks.
+const SHAPES: [[usize; 3]; 18] = [
     [1, 1, 1],
     [1, 5, 1],
     [2, 33, 1],
@@ -26,6 +26,8 @@ const SHAPES: [[usize; 3]; 16] = [
     [1, 2, 1000],
     [300, 2, 70],
     [2000, 3, 1],
+    [700, 101, 1],
+    [300, 50, 5],
 ];
 
 struct Operands<T> {
