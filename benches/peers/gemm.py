@@ -17,7 +17,12 @@ parser.add_argument("--rounds", type=int, default=30)
 arguments = parser.parse_args()
 
 # Read when the libraries are loaded.
-for variable in ("KASOKU_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+for variable in (
+    "KASOKU_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS",
+):
     os.environ[variable] = str(arguments.threads)
 for variable in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
     if variable in os.environ:
@@ -108,7 +113,8 @@ def main():
         figures = compare(contenders(turned, (m, n, k)))
         letters = "".join("T" if transposed else "N" for transposed in turned)
         row = " | ".join(
-            f"{name} {2e-9 * m * n * k / seconds:.1f} ({ratio:.2f})" for name, (seconds, ratio) in figures.items()
+            f"{name} {2e-9 * m * n * k / seconds:.1f} ({ratio:.2f})"
+            for name, (seconds, ratio) in figures.items()
         )
         print(f"{m}×{n}×{k} {letters} | {row}", flush=True)
 
