@@ -14,6 +14,7 @@ mod element;
 mod error;
 mod exp;
 pub mod gemm;
+pub mod lanes;
 mod map;
 pub mod optimize;
 mod parallel;

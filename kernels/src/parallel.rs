@@ -5,12 +5,12 @@
 
 use std::env;
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_len};
 
 /// What [`set_num_threads`] chose, or 0 for the default.
 static CHOSEN: AtomicUsize = AtomicUsize::new(0);
@@ -144,6 +144,45 @@ impl Pool {
             }
             _ => run_serial(data, part_len, parts, &body),
         }
+    }
+}
+
+/// Cuts each slice into `tasks` stretches of its length and runs `body(task, stretches)` for each, on the threads of the kernels
+/// (the calling one where `work`, in multiply-adds, is little). What `body` calls may use the same threads.
+///
+/// # Errors
+/// [`Error::Length`] where a slice does not hold `tasks` stretches, and the error of the first task that fails.
+pub fn for_each_stretch<T: Send, const N: usize>(
+    tasks: usize,
+    work: usize,
+    slices: [(&mut [T], usize); N],
+    body: impl Fn(usize, [&mut [T]; N]) -> Result<()> + Sync,
+) -> Result<()> {
+    /// Multiply-adds below which waking a thread costs more than it saves.
+    const PARALLEL_WORK: usize = 1 << 20;
+    for (slice, width) in &slices {
+        check_len("for_each_stretch", "a slice", slice, tasks * width)?;
+    }
+    let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
+    let rows = slices.map(|(slice, width)| Rows::new(slice, tasks, width));
+    let run = |task: usize, stretches: [&mut [T]; N]| {
+        if let Err(error) = body(task, stretches) {
+            let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+            if failed.as_ref().is_none_or(|(earlier, _)| task < *earlier) {
+                *failed = Some((task, error));
+            }
+        }
+    };
+    Pool::for_work(work, PARALLEL_WORK)?.for_each_part(
+        (rows, Range { start: 0, end: tasks }),
+        1,
+        |task, (rows, _)| {
+            run(task, rows.map(|row| row.data));
+        },
+    );
+    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
     }
 }
 
