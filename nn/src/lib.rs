@@ -18,3 +18,8 @@ pub use kasoku_kernels as kernels;
 pub use kasoku_kernels::Element;
 pub use ndarray;
 pub use tensor::Tensor;
+
+/// The README's examples, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -39,6 +39,24 @@ fn problem<E: ToString>(path: &Path) -> impl Fn(E) -> Error {
     move |problem| Error::Weights { path: path.clone(), problem: problem.to_string() }
 }
 
+/// Whether [`save`] can write to `path`, as far as that is known beforehand: for programs that work long before they save.
+///
+/// # Errors
+/// [`Error::Weights`] where the extension is another, or there is no such folder.
+pub fn check_path(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    Format::of(path)?;
+    match folder(path) {
+        folder if folder.is_dir() => Ok(()),
+        folder => Err(problem(path)(format!("there is no folder {}", folder.display()))),
+    }
+}
+
+/// The folder of a file.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Writes the network's weights to `path`, whose extension says how: `.safetensors` or `.npz`.
 ///
 /// # Errors
@@ -46,9 +64,7 @@ fn problem<E: ToString>(path: &Path) -> impl Fn(E) -> Error {
 pub fn save<T: Element>(network: &mut Sequential<T>, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let format = Format::of(path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file =
-        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(problem(path))?;
+    let mut file = tempfile::NamedTempFile::new_in(folder(path)).map_err(problem(path))?;
     let state = network.state();
     match format {
         Format::Safetensors => write_safetensors(&state, path, file.as_file_mut())?,

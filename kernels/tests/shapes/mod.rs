@@ -22,13 +22,17 @@ pub const PRODUCTS: [(&str, [usize; 3]); 14] = [
 /// A square convolution of stride 1.
 #[derive(Debug, Clone, Copy)]
 pub struct Convolution {
+    /// The layer it is.
     pub name: &'static str,
+    /// Channels of the input.
     pub channels: usize,
+    /// Channels of the output.
     pub filters: usize,
     /// Height and width of the input.
     pub size: usize,
     /// Height and width of the filter.
     pub filter: usize,
+    /// Zeros around the input.
     pub pad: usize,
 }
 

@@ -1,0 +1,8 @@
+//! One binary, so that the kernels are compiled once for all of it.
+
+mod golden;
+mod layers;
+mod mnist;
+mod networks;
+mod trainer;
+mod weights;
