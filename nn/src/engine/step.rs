@@ -279,7 +279,7 @@ impl<'a, T: Element> Pass<'a, T> {
             }
         }
     }
-    /// The losses of the pass's samples; the scores become the gradient by them.
+    /// The losses of the pass's samples; leaves the gradient by the scores in the first of the two gradients.
     fn loss(&mut self, target: Target<'_, T>, losses: &mut [T]) -> kernels::Result<()> {
         let Plan { classes, scores, samples: batch, .. } = *self.plan;
         let samples = self.first_sample..self.first_sample + self.samples;
@@ -287,17 +287,19 @@ impl<'a, T: Element> Pass<'a, T> {
             Target::Labels(labels) => Target::Labels(&labels[samples]),
             Target::OneHot(t) => Target::OneHot(&t[samples.start * classes..samples.end * classes]),
         };
-        let [scores] = self.memory.get([scores]);
+        let gradient = Span { len: scores.len, ..self.plan.gradients[0] };
+        let [scores, gradient] = self.memory.get([scores, gradient]);
+        gradient.copy_from_slice(scores);
         let epsilon = T::of(CROSS_ENTROPY_EPSILON);
-        lanes::softmax_cross_entropy(scores, classes, target, epsilon, batch, losses)
+        lanes::softmax_cross_entropy(gradient, classes, target, epsilon, batch, losses)
     }
 
     /// Adds the gradients of the convolutions to `gradients`, and saves what those of the affine layers need.
     fn backward(&mut self, gradients: &mut [T]) -> kernels::Result<()> {
         let plan = self.plan;
         let first = plan.first_learning();
-        let mut dy = Span { len: plan.scores.len, ..plan.scores };
-        let [mut free, mut next] = plan.gradients;
+        let [mut next, mut free] = plan.gradients;
+        let mut dy = Span { len: plan.scores.len, ..next };
         for (index, op) in plan.ops.iter().enumerate().skip(first).rev() {
             if op.relu && !op.masked {
                 let [y, dy] = self.memory.get([op.output, dy]);
