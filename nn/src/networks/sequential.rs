@@ -79,7 +79,7 @@ impl<T: Element> Sequential<T> {
         weight_decay: f64,
         seed: u64,
     ) -> Self {
-        let (loss, engine) = (SoftmaxWithLoss::new(), Some(Engine::new()));
+        let (loss, engine) = (SoftmaxWithLoss::new(), None);
         Self { layers, loss, engine, input, weight_decay, seed, step: 0 }
     }
 
@@ -98,7 +98,7 @@ impl<T: Element> Sequential<T> {
         self.seed
     }
 
-    /// Whether steps and predictions go by a plan of the whole network (the default) or layer by layer: the results differ by
+    /// Whether steps and predictions go by a plan of the whole network or layer by layer (the default): the results differ by
     /// rounding alone. A network with a layer that no plan knows always runs layer by layer; [`Sequential::explain`] says so.
     pub fn use_engine(&mut self, planned: bool) {
         self.engine = planned.then(Engine::new);
