@@ -92,6 +92,7 @@ fn main() {
         let mut by_layers =
             cases().into_iter().find(|case| case.name == name).expect("itself").network;
         by_layers.use_engine(false);
+        network.use_engine(true);
         let mut optimizers = [optimizer, optimizer].map(|kind| kind.build::<f32>(1e-4, 0.0));
         let [first, second] = &mut optimizers;
         let step = least([
