@@ -1,26 +1,45 @@
-# make demo · make test · make bench · make sanitize · make docs
+# make demo · make test · make lint · make bench · make sanitize · make docs
 
 CARGO ?= cargo
+PYTHON ?= python3
 
 # The real MNIST, where a copy lies beside the repository and KASOKU_DATA does not name another.
 ifneq ($(wildcard ../shared/mnist),)
 export KASOKU_DATA ?= $(abspath ../shared/mnist)
 endif
 
-.PHONY: demo test lint bench sanitize docs
+.PHONY: demo test test-rust test-python lint bench sanitize docs
 
-# SimpleConvNet learns MNIST (or, where that cannot be had, digits drawn by the program itself).
+# The wheel in a virtual environment of its own; SimpleConvNet learns MNIST (or, where that cannot be had, digits drawn by the
+# program itself); then this machine's NumPy beside it.
 demo:
-	$(CARGO) run --release -p kasoku-nn --features download --example train_mnist -- --network simple --epochs 3
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check '.[plot]' tqdm
+	.venv/bin/kasoku train --network simple --epochs 3
+	.venv/bin/kasoku bench --quick
+
+test: test-rust test-python
 
 # Every test under every instruction set of this machine, then the examples in the documentation.
-test:
+test-rust:
 	$(CARGO) test --workspace --lib --tests --examples --no-run
 	@for set in $$($(CARGO) run -q -p kasoku-kernels --example instruction_sets); do \
 		echo "== KASOKU_SIMD=$$set"; \
 		KASOKU_SIMD=$$set $(CARGO) test --workspace --lib --tests --examples || exit 1; \
 	done
 	$(CARGO) test --workspace --doc
+
+# The wheel, built as the Rust tests are (which is quicker than a release), in a fresh virtual environment: the tests, the
+# stubs against the module, the style.
+TEST_ENV = target/test-env
+test-python:
+	$(PYTHON) -m venv --clear $(TEST_ENV)
+	$(TEST_ENV)/bin/pip install --quiet --disable-pip-version-check --config-settings=build-args=--profile=dev '.[plot]' \
+		pytest hypothesis mypy ruff tqdm
+	$(TEST_ENV)/bin/ruff check
+	$(TEST_ENV)/bin/ruff format --check
+	cd $(TEST_ENV) && bin/python -m mypy.stubtest kasoku --mypy-config-file $(CURDIR)/pyproject.toml
+	$(TEST_ENV)/bin/pytest tests/python
 
 lint:
 	$(CARGO) fmt --all --check

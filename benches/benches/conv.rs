@@ -27,22 +27,20 @@ fn convolutions<T: Element>(criterion: &mut Criterion) {
         let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), w.clone());
         let (mut y_naive, mut dx_naive, mut dw_naive) = (dy.clone(), x.clone(), w.clone());
         let bias = Some(bias.as_slice());
-        let mut group = |pass: &str| {
-            let title = format!("conv {} {} {pass}", T::NAME, shape.name);
-            flops_group::<T>(criterion, title, geometry.flops())
-        };
+        let title = |pass: &str| format!("conv {} {} {pass}", T::NAME, shape.name);
+        let flops = geometry.flops();
         versus(
-            group("forward"),
+            flops_group::<T>(criterion, title("forward"), flops),
             || conv::forward(&geometry, &x, &w, bias, true, &mut y),
             || naive::forward(&geometry, &x, &w, bias, true, &mut y_naive),
         );
         versus(
-            group("backward data"),
+            flops_group::<T>(criterion, title("backward data"), flops),
             || conv::backward_data(&geometry, &dy, &w, &mut dx),
             || naive::backward_data(&geometry, &dy, &w, &mut dx_naive),
         );
         versus(
-            group("backward weight"),
+            flops_group::<T>(criterion, title("backward weight"), flops),
             || conv::backward_weight(&geometry, &x, &dy, &mut dw, None),
             || naive::backward_weight(&geometry, &x, &dy, &mut dw_naive),
         );
@@ -59,16 +57,14 @@ fn columns<T: Element>(criterion: &mut Criterion) {
         let mut col = random::<T>(BATCH * out_h * out_w * geometry.taps());
         let (mut dx, mut dx_naive, mut col_naive) = (x.clone(), x.clone(), col.clone());
         let bytes = 2 * col.len() * size_of::<T>();
-        let mut group = |op: &str| {
-            bytes_group::<T>(criterion, format!("{op} {} {}", T::NAME, shape.name), bytes)
-        };
+        let title = |op: &str| format!("{op} {} {}", T::NAME, shape.name);
         versus(
-            group("im2col"),
+            bytes_group::<T>(criterion, title("im2col"), bytes),
             || conv::im2col(input, &window, &x, &mut col),
             || naive::im2col(input, &window, &x, &mut col_naive),
         );
         versus(
-            group("col2im"),
+            bytes_group::<T>(criterion, title("col2im"), bytes),
             || conv::col2im(input, &window, &col, &mut dx),
             || naive::col2im(input, &window, &col, &mut dx_naive),
         );

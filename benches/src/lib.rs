@@ -9,6 +9,8 @@ use kasoku_kernels::{Element, probe};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+pub mod paired;
+
 #[path = "../../kernels/tests/shapes/mod.rs"]
 pub mod shapes;
 

@@ -4,9 +4,13 @@
 //! stored, and is the same on any machine and any number of threads. Sources: Srivastava et al.,
 //! "Dropout" (2014); Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011).
 
+use pulp::{Simd, WithSimd, bytemuck};
+
+use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::{Error, Result, check_len};
-use crate::reference;
+use crate::parallel::{Parts, Pool};
+use crate::simd::{MAX_LANES, Vector};
 
 /// What a mask depends on. The same key gives the same mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,14 +38,19 @@ pub(crate) fn check<T>(op: &'static str, ratio: f64, x: &[T]) -> Result<()> {
     Ok(())
 }
 
+/// Elements below which waking a thread costs more than the work.
+const PARALLEL_LEN: usize = 1 << 15;
+
+/// Elements a task takes; a multiple of what a register of counters gives.
+const PART_LEN: usize = 1 << 14;
+
 /// mask = true where the element is kept; each is dropped with probability `ratio` (to 2⁻³³).
 ///
 /// # Errors
 /// [`Error::Argument`] where `ratio` is not within 0..=1.
 pub fn dropout_mask(key: DropoutKey, ratio: f64, mask: &mut [bool]) -> Result<()> {
     check("dropout_mask", ratio, mask)?;
-    reference::dropout::dropout_mask(key, ratio, mask);
-    Ok(())
+    draw(key, ratio, mask, Mask)
 }
 
 /// y = x·scale where [`dropout_mask`] keeps, else 0. The book trains with scale 1 and multiplies by
@@ -58,8 +67,7 @@ pub fn dropout<T: Element>(
 ) -> Result<()> {
     check("dropout", ratio, x)?;
     check_len("dropout", "y", y, x.len())?;
-    reference::dropout::dropout(key, ratio, scale, x, y);
-    Ok(())
+    draw(key, ratio, (x, y), Scale(scale))
 }
 
 /// [`dropout`] in place: also its gradient, with the same key on dy.
@@ -73,7 +81,137 @@ pub fn dropout_in_place<T: Element>(
     x: &mut [T],
 ) -> Result<()> {
     check("dropout_in_place", ratio, x)?;
-    let input = x.to_vec();
-    reference::dropout::dropout(key, ratio, scale, &input, x);
+    draw(key, ratio, x, Scale(scale))
+}
+
+/// What is done with words of random bits: an element is kept where its word is above `dropped`.
+trait Apply<P>: Copy + Sync {
+    /// Treats the elements of `data` from `at`, one a word.
+    fn apply(self, data: &mut P, at: usize, words: &[u32], dropped: Option<u32>);
+}
+
+/// Whether an element is kept: a word above the last that drops.
+#[inline(always)]
+fn kept(word: u32, dropped: Option<u32>) -> bool {
+    dropped.is_none_or(|dropped| word > dropped)
+}
+
+#[derive(Clone, Copy)]
+struct Mask;
+
+impl Apply<&mut [bool]> for Mask {
+    #[inline(always)]
+    fn apply(self, mask: &mut &mut [bool], at: usize, words: &[u32], dropped: Option<u32>) {
+        for (mask, &word) in mask[at..].iter_mut().zip(words) {
+            *mask = kept(word, dropped);
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Scale<T>(T);
+
+impl<T: Element> Apply<(&[T], &mut [T])> for Scale<T> {
+    #[inline(always)]
+    fn apply(self, (x, y): &mut (&[T], &mut [T]), at: usize, words: &[u32], dropped: Option<u32>) {
+        for ((y, &x), &word) in y[at..].iter_mut().zip(&x[at..]).zip(words) {
+            *y = if kept(word, dropped) { x * self.0 } else { T::zero() };
+        }
+    }
+}
+
+impl<T: Element> Apply<&mut [T]> for Scale<T> {
+    #[inline(always)]
+    fn apply(self, x: &mut &mut [T], at: usize, words: &[u32], dropped: Option<u32>) {
+        for (x, &word) in x[at..].iter_mut().zip(words) {
+            *x = if kept(word, dropped) { *x * self.0 } else { T::zero() };
+        }
+    }
+}
+
+fn draw<P: Parts>(key: DropoutKey, ratio: f64, data: P, apply: impl Apply<P>) -> Result<()> {
+    // Words below this drop: none to all 2³² of them.
+    let drop_below = (ratio * 2f64.powi(32)).round() as u64;
+    let dropped = drop_below.checked_sub(1).map(|last| last as u32);
+    let arch = Arch::current()?;
+    let pool = Pool::for_work(data.len(), PARALLEL_LEN)?;
+    pool.for_each_part(data, PART_LEN, |part, data| {
+        let first = (part * PART_LEN / 4) as u32;
+        arch.dispatch(Draw { key, first, dropped, data, apply });
+    });
     Ok(())
+}
+
+/// Draws for the elements from block `first` of four on.
+struct Draw<P, A> {
+    key: DropoutKey,
+    first: u32,
+    dropped: Option<u32>,
+    data: P,
+    apply: A,
+}
+
+/// Words that are drawn before they are used: they stay in L1.
+const WORDS: usize = 1 << 10;
+
+impl<P: Parts, A: Apply<P>> WithSimd for Draw<P, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { key, first, dropped, mut data, apply } = self;
+        let len = data.len();
+        let mut words = [0; WORDS];
+        for at in (0..len).step_by(WORDS) {
+            let count = WORDS.min(len - at);
+            let drawn = count.next_multiple_of(4 * S::U32_LANES);
+            for (register, words) in words[..drawn].chunks_exact_mut(4 * S::U32_LANES).enumerate() {
+                let block = at / 4 + register * S::U32_LANES;
+                draw_register(simd, key, first.wrapping_add(block as u32), words);
+            }
+            apply.apply(&mut data, at, &words[..count], dropped);
+        }
+    }
+}
+
+/// Philox4x32-10 of a register of counters from `block` on: their four words each, in order.
+#[inline(always)]
+fn draw_register<S: Simd>(simd: S, key: DropoutKey, block: u32, words: &mut [u32]) {
+    const LANES: [u32; MAX_LANES] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+    let lanes = simd.partial_load_u32s(&LANES[..S::U32_LANES]);
+    let mut counter = [
+        simd.add_u32s(simd.splat_u32s(block), lanes),
+        simd.splat_u32s(key.layer),
+        simd.splat_u32s(key.step as u32),
+        simd.splat_u32s((key.step >> 32) as u32),
+    ];
+    let mut round_key = [key.seed as u32, (key.seed >> 32) as u32];
+    for _ in 0..10 {
+        let [a_low, a_high] = widening_mul(simd, counter[0], 0xD251_1F53);
+        let [b_low, b_high] = widening_mul(simd, counter[2], 0xCD9E_8D57);
+        let [first, second] = round_key;
+        counter = [
+            simd.xor_u32s(simd.xor_u32s(b_high, counter[1]), simd.splat_u32s(first)),
+            b_low,
+            simd.xor_u32s(simd.xor_u32s(a_high, counter[3]), simd.splat_u32s(second)),
+            a_low,
+        ];
+        round_key = [first.wrapping_add(0x9E37_79B9), second.wrapping_add(0xBB67_AE85)];
+    }
+    // Four registers to blocks of four words: shuffles do not look at the bits.
+    let [w0, w1, w2, w3] =
+        counter.map(|words| Vector::<f32, S>::from_lanes(simd, bytemuck::cast(words)));
+    let (even, odd) = (w0.interleave(w2), w1.interleave(w3));
+    let registers = [even[0].interleave(odd[0]), even[1].interleave(odd[1])];
+    let words = words.chunks_exact_mut(S::U32_LANES);
+    for (register, words) in registers.iter().flatten().zip(words) {
+        register.store(bytemuck::cast_slice_mut(words));
+    }
+}
+
+/// The low and the high words of a·b.
+#[inline(always)]
+fn widening_mul<S: Simd>(simd: S, a: S::u32s, b: u32) -> [S::u32s; 2] {
+    let (low, high) = simd.widening_mul_u32s(a, simd.splat_u32s(b));
+    [low, high]
 }

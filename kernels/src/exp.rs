@@ -278,7 +278,8 @@ mod tests {
     #[test]
     fn f64_functions_are_accurate() {
         // The standard library is itself within 1 ULP.
-        let functions: [(&str, Function<f64>, fn(f64) -> f64, u64); 4] = [
+        type Case = (&'static str, Function<f64>, fn(f64) -> f64, u64);
+        let functions: [Case; 4] = [
             ("exp", exp, f64::exp, 1),
             ("log", log, f64::ln, 1),
             ("sigmoid", sigmoid, exact_sigmoid, 4),

@@ -16,6 +16,7 @@ mod exp;
 pub mod gemm;
 pub mod lanes;
 mod map;
+pub mod mask;
 pub mod optimize;
 mod parallel;
 pub mod pool;
@@ -24,6 +25,7 @@ pub mod reduce;
 pub mod reference;
 mod simd;
 pub mod softmax;
+mod transpose;
 mod view;
 mod workspace;
 

@@ -11,6 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result, check_len};
+use crate::workspace::with_scratch;
 
 /// What [`set_num_threads`] chose, or 0 for the default.
 static CHOSEN: AtomicUsize = AtomicUsize::new(0);
@@ -115,6 +116,11 @@ impl Pool {
         if threads == 1 || work < threshold { Ok(Self::SERIAL) } else { Self::of(threads) }
     }
 
+    /// Whether there is more than the calling thread.
+    pub(crate) fn is_parallel(self) -> bool {
+        self.threads.is_some()
+    }
+
     /// The calling thread.
     pub(crate) const SERIAL: Self = Self { threads: None };
 
@@ -144,6 +150,45 @@ impl Pool {
             }
             _ => run_serial(data, part_len, parts, &body),
         }
+    }
+
+    /// The sum of `body(part)` over the parts of `part_len` units, added in their order.
+    pub(crate) fn sum_parts<P: Parts>(
+        self,
+        data: P,
+        part_len: usize,
+        body: impl Fn(P) -> f64 + Sync,
+    ) -> f64 {
+        let (units, part_len) = (data.len(), part_len.max(1));
+        with_scratch::<f64, _>(units.div_ceil(part_len), |results| {
+            let parts = (data, Results { results: &mut *results, units, part_len });
+            self.for_each_part(parts, part_len, |_, (part, result)| {
+                result.results[0] = body(part);
+            });
+            results.iter().sum()
+        })
+    }
+}
+
+/// One result for each part of `part_len` units.
+struct Results<'a> {
+    results: &'a mut [f64],
+    units: usize,
+    part_len: usize,
+}
+
+impl Parts for Results<'_> {
+    fn len(&self) -> usize {
+        self.units
+    }
+
+    fn split(self, at: usize) -> (Self, Self) {
+        let Self { results, units, part_len } = self;
+        let (left, right) = results.split_at_mut(at.div_ceil(part_len));
+        (
+            Self { results: left, units: at, part_len },
+            Self { results: right, units: units - at, part_len },
+        )
     }
 }
 

@@ -54,12 +54,35 @@ impl<T: Element, S: Simd> Vector<T, S> {
         Self { simd, lanes: T::simd_partial_load(simd, from) }
     }
 
+    /// The elements of `from`, up to a whole register of them; the lanes beyond are `fill`.
+    #[inline(always)]
+    pub(crate) fn load_padded(simd: S, from: &[T], fill: T) -> Self {
+        if from.len() >= Self::len() {
+            return Self::load(simd, from);
+        }
+        let mut padded = [fill; MAX_LANES];
+        for (to, &x) in padded.iter_mut().zip(from) {
+            *to = x;
+        }
+        Self::load(simd, &padded)
+    }
+
     /// # Safety
     /// - `from` must be valid for reading [`Vector::len`] elements; it need not be aligned to the register.
     #[inline(always)]
     pub(crate) unsafe fn load_ptr(simd: S, from: *const T) -> Self {
         // SAFETY: the caller's promise; `Lanes` is `len()` elements without padding, any bits valid.
         Self { simd, lanes: unsafe { from.cast::<T::Lanes<S>>().read_unaligned() } }
+    }
+
+    /// The lanes of `mask` from `from` on, 0 in the others.
+    ///
+    /// # Safety
+    /// - `from` must be valid for reading each element whose lane is in `mask`; the others are not touched.
+    #[inline(always)]
+    pub(crate) unsafe fn load_masked(simd: S, mask: Mask<T, S>, from: *const T) -> Self {
+        // SAFETY: the caller's promise.
+        Self { simd, lanes: unsafe { T::simd_load_masked(simd, mask.lanes, from) } }
     }
 
     /// Writes the first [`Vector::len`] elements of `to`; panics where there are fewer.
@@ -136,6 +159,12 @@ impl<T: Element, S: Simd> Vector<T, S> {
         self.le(zero).select(zero, self)
     }
 
+    /// Where `self` is larger than `b`, or NaN and `b` is a number: who comes later wins a maximum only so.
+    #[inline(always)]
+    pub(crate) fn beats(self, b: Self) -> Mask<T, S> {
+        b.eq(b).and_not(self.le(b))
+    }
+
     /// The larger of the two lanes; `self` where either is NaN.
     #[inline(always)]
     pub(crate) fn larger(self, b: Self) -> Self {
@@ -179,22 +208,51 @@ impl<T: Element, S: Simd> Vector<T, S> {
         T::simd_reduce_sum(self.simd, self.lanes)
     }
 
-    /// The register as the instruction set's own type.
+    /// The elements of `self` and `b` by turns: s₀ b₀ s₁ b₁ and so on, in two registers.
     #[inline(always)]
-    pub(crate) fn lanes(self) -> T::Lanes<S> {
-        self.lanes
+    pub(crate) fn interleave(self, b: Self) -> [Self; 2] {
+        let [first, second] = T::simd_interleave::<S>(self.lanes, b.lanes);
+        [Self { lanes: first, ..self }, Self { lanes: second, ..self }]
     }
 
+    /// The even elements of `self` followed by `b`, and the odd ones: the inverse of
+    /// [`Vector::interleave`].
+    #[inline(always)]
+    pub(crate) fn deinterleave(self, b: Self) -> [Self; 2] {
+        let [even, odd] = T::simd_deinterleave::<S>(self.lanes, b.lanes);
+        [Self { lanes: even, ..self }, Self { lanes: odd, ..self }]
+    }
+
+    /// The register that `lanes` is, in the instruction set's own type.
     #[inline(always)]
     pub(crate) fn from_lanes(simd: S, lanes: T::Lanes<S>) -> Self {
         Self { simd, lanes }
     }
 }
 
+/// Asks for the cache line of `address`, which need not be valid, before it is needed.
+#[inline(always)]
+pub(crate) fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which touches no memory; SSE is part of x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// The most lanes any instruction set has: 512 bits of `f32`.
 pub(crate) const MAX_LANES: usize = 16;
 
 impl<T: Element, S: Simd> Mask<T, S> {
+    /// Holds in the first `count` lanes.
+    #[inline(always)]
+    pub(crate) fn first(simd: S, count: usize) -> Self {
+        Self { simd, lanes: T::simd_first_lanes(simd, count) }
+    }
+
     /// Lane by lane, `if_true` where the mask holds and `if_false` elsewhere.
     #[inline(always)]
     pub(crate) fn select(self, if_true: Vector<T, S>, if_false: Vector<T, S>) -> Vector<T, S> {
@@ -202,6 +260,12 @@ impl<T: Element, S: Simd> Mask<T, S> {
             simd: self.simd,
             lanes: T::simd_select(self.simd, self.lanes, if_true.lanes, if_false.lanes),
         }
+    }
+
+    /// Where `self` holds and `b` does not.
+    #[inline(always)]
+    pub(crate) fn and_not(self, b: Self) -> Self {
+        Self { lanes: T::simd_and_not(self.simd, self.lanes, b.lanes), ..self }
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod shapes;
 
-use kasoku_kernels::gemm::{Bias, Epilogue, gemm, gemm_with};
+use kasoku_kernels::gemm::{
+    Bias, Epilogue, PackedA, PackedB, gemm, gemm_packed_a, gemm_packed_b, gemm_with,
+};
 use kasoku_kernels::{Element, Error, MatMut, MatRef, reference, set_num_threads};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -91,7 +93,8 @@ fn check_exact<T: Element>(case: &Case) {
     if beta == T::zero() {
         c.data.fill(T::nan()); // must not be read
     }
-    let mut expected = Matrix { data: c.data.clone(), ..c };
+    let before = c.data.clone();
+    let mut expected = Matrix { data: before.clone(), ..c };
     let bias = match case.bias {
         0 => Bias::None,
         1 => Bias::PerRow(&bias[..m]),
@@ -108,6 +111,14 @@ fn check_exact<T: Element>(case: &Case) {
         .zip(bits(&expected))
         .all(|(&x, y)| x == y || (f64::from_bits(x) == 0.0 && f64::from_bits(y) == 0.0));
     assert!(same, "{} {case:?}\n{:?}\n{:?}", T::NAME, c.to_rows(), expected.to_rows());
+    // Packed operands give the very same numbers.
+    let (packed_a, packed_b) = (PackedA::new(a.view()).unwrap(), PackedB::new(b.view()).unwrap());
+    let mut with_a = Matrix { data: before.clone(), ..c };
+    gemm_packed_a(alpha, &packed_a, b.view(), beta, with_a.view_mut(), epilogue).unwrap();
+    assert_eq!(bits(&with_a), bits(&c), "packed A: {} {case:?}", T::NAME);
+    let mut with_b = Matrix { data: before, ..c };
+    gemm_packed_b(alpha, a.view(), &packed_b, beta, with_b.view_mut(), epilogue).unwrap();
+    assert_eq!(bits(&with_b), bits(&c), "packed B: {} {case:?}", T::NAME);
 }
 
 fn layout() -> impl Strategy<Value = Layout> {
@@ -150,6 +161,20 @@ fn large_products_agree_with_the_definition() {
         ([300, 70, 600], [Layout::Rows, Layout::Rows, Layout::Rows]),
         ([70, 300, 300], [Layout::Columns, Layout::Reversed, Layout::Columns]),
         ([20, 5000, 257], [Layout::Rows, Layout::Columns, Layout::Rows]),
+        // Rows of B that run backwards cannot be loaded in registers where they are.
+        ([5, 40, 30], [Layout::Rows, Layout::Reversed, Layout::Rows]),
+        // B in place and packed on either side of the sizes that decide it, and of the rows.
+        ([47, 300, 120], [Layout::Rows, Layout::Rows, Layout::Rows]),
+        ([48, 300, 120], [Layout::Rows, Layout::Rows, Layout::Rows]),
+        ([48, 50, 600], [Layout::Rows, Layout::Rows, Layout::Rows]),
+        // Columns of A so far apart that they share a few sets of the cache.
+        ([512, 47, 33], [Layout::Columns, Layout::Rows, Layout::Rows]),
+        ([512, 48, 33], [Layout::Columns, Layout::Rows, Layout::Rows]),
+        ([1024, 300, 40], [Layout::Columns, Layout::Rows, Layout::Columns]),
+        // Many rows that pass through L1 once.
+        ([5000, 30, 25], [Layout::Rows, Layout::Rows, Layout::Rows]),
+        ([1, 1000, 784], [Layout::Rows, Layout::Rows, Layout::Rows]),
+        ([1000, 1, 784], [Layout::Rows, Layout::Rows, Layout::Rows]),
     ] {
         let case = Case { size, layouts, scale: [1.0, 1.0], bias: 2, relu: true, seed: 7 };
         check_exact::<f32>(&case);
@@ -238,11 +263,12 @@ fn relu_passes_nan() {
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(5);
-    for size in [[100, 100, 784], [150, 333, 520], [1000, 31, 100]] {
+    for size in [[100, 100, 784], [150, 333, 520], [1000, 31, 100], [1, 1500, 800], [13, 9, 20000]]
+    {
         let [m, n, k] = size;
         let a = Matrix::<f32>::new([m, k], Layout::Rows, || random(&mut rng));
         let b = Matrix::<f32>::new([k, n], Layout::Columns, || random(&mut rng));
-        let results = [1, 2, 3, 8].map(|threads| {
+        let results = [1, 2, 3, 4, 5, 6, 7, 8].map(|threads| {
             set_num_threads(threads);
             let mut c = Matrix::<f32>::new([m, n], Layout::Rows, || 0.0);
             gemm(1.0, a.view(), b.view(), 0.0, c.view_mut()).unwrap();

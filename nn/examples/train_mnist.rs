@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
@@ -25,10 +26,10 @@ struct Options {
     #[arg(long, value_enum, default_value = "simple")]
     network: Network,
     /// How often each image is seen.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = positive)]
     epochs: usize,
     /// Images of a step.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = positive)]
     batch_size: usize,
     /// sgd, momentum, nesterov, adagrad, rmsprop, adadelta, adam or adamw.
     #[arg(long, default_value = "adam")]
@@ -48,6 +49,13 @@ struct Options {
     /// Where to save the weights: a name ending in .safetensors or .npz.
     #[arg(long)]
     save: Option<PathBuf>,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|&number| number > 0)
+        .ok_or_else(|| "expected a whole number above 0".into())
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -109,10 +117,10 @@ impl Data {
         };
         bar.finish_and_clear();
         match (mnist, self) {
-            (Err(error), Self::Auto) => {
-                let reason = error.to_string();
-                let reason = reason.lines().next().unwrap_or_default();
-                eprintln!("MNIST cannot be had here, so digits are drawn instead ({reason})");
+            (Err(_), Self::Auto) => {
+                eprintln!(
+                    "MNIST is not here and cannot be downloaded (--data mnist says why): training on synthetic digits"
+                );
                 Ok((synthetic(seed), SYNTHETIC))
             }
             (mnist, _) => Ok((mnist?, "MNIST")),
@@ -157,7 +165,17 @@ impl Stopwatch {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
     if let Some(path) = &options.save {
         weights::check_path(path)?; // before the work, not after it

@@ -211,7 +211,83 @@ pub enum Progress {
     },
 }
 
+/// One step of a run, before it is taken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Its epoch, from 1.
+    pub epoch: usize,
+    /// Its samples.
+    pub indices: Vec<usize>,
+    /// What the optimizer's own learning rate is multiplied by.
+    pub factor: f64,
+    /// Whether it is the last of its epoch.
+    pub ends_epoch: bool,
+}
+
+/// The steps of a run, in order: for those who take them themselves.
+#[derive(Debug, Clone)]
+pub struct Steps {
+    trainer: Trainer,
+    rng: Xoshiro256PlusPlus,
+    order: Vec<usize>,
+    taken: usize,
+}
+
+impl Steps {
+    /// How many steps an epoch has.
+    pub fn per_epoch(&self) -> usize {
+        self.order.len().div_ceil(self.trainer.batch_size)
+    }
+}
+
+impl Iterator for Steps {
+    type Item = Step;
+
+    fn next(&mut self) -> Option<Step> {
+        let Trainer { epochs, batch_size, sampling, schedule, .. } = self.trainer;
+        let (samples, per_epoch) = (self.order.len(), self.per_epoch());
+        let (epoch, step) = (self.taken / per_epoch, self.taken % per_epoch);
+        if epoch == epochs {
+            return None;
+        }
+        if step == 0 {
+            self.order.shuffle(&mut self.rng);
+        }
+        let first = step * batch_size;
+        let mut indices = self.order[first..samples.min(first + batch_size)].to_vec();
+        if sampling == Sampling::Choice {
+            indices.fill_with(|| self.rng.random_range(0..samples));
+        }
+        self.taken += 1;
+        let at = epoch as f64 + step as f64 / per_epoch as f64;
+        let (factor, ends_epoch) = (schedule.factor(at, epochs), step + 1 == per_epoch);
+        Some(Step { epoch: epoch + 1, indices, factor, ends_epoch })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.trainer.epochs * self.per_epoch() - self.taken;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Steps {}
+
 impl Trainer {
+    /// The steps of a run on `samples` samples.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there are no samples, or none in a batch.
+    pub fn steps(&self, samples: usize) -> Result<Steps> {
+        for (name, value) in [("batch_size", self.batch_size), ("the number of samples", samples)] {
+            if value == 0 {
+                let (value, expected) = (value.to_string(), "at least 1".into());
+                return Err(Error::Argument { name, value, expected });
+            }
+        }
+        let rng = Xoshiro256PlusPlus::seed_from_u64(self.seed);
+        Ok(Steps { trainer: self.clone(), rng, order: (0..samples).collect(), taken: 0 })
+    }
+
     /// Trains `network` on `train`, and tests it on `train` and `test` after each epoch. `callback` hears of every step and epoch, and
     /// ends the run by [`ControlFlow::Break`].
     ///
@@ -227,48 +303,30 @@ impl Trainer {
         optimizer: &mut dyn Optimizer<T>,
         mut callback: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<History> {
-        let Trainer { epochs, batch_size, seed, sampling, schedule, .. } = *self;
-        let samples = train.len();
-        for (name, value) in [("batch_size", batch_size), ("the number of samples", samples)] {
-            if value == 0 {
-                let (value, expected) = (value.to_string(), "at least 1".into());
-                return Err(Error::Argument { name, value, expected });
-            }
-        }
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let mut order: Vec<usize> = (0..train.len()).collect();
-        let epoch_steps: usize = train.len().div_ceil(batch_size);
+        let steps = self.steps(train.len())?;
+        let (epochs, count) = (self.epochs, steps.len());
         let base_lr = optimizer.lr();
         let mut history = History::default();
-        'epochs: for epoch in 1..=epochs {
-            order.shuffle(&mut rng);
-            for (step, batch) in order.chunks(batch_size).enumerate() {
-                let drawn: Vec<usize>;
-                let indices = match sampling {
-                    Sampling::Shuffle => batch,
-                    Sampling::Choice => {
-                        let draw = |_: &usize| rng.random_range(0..train.len());
-                        drawn = batch.iter().map(draw).collect();
-                        &drawn
-                    }
-                };
-                let at = (epoch - 1) as f64 + step as f64 / epoch_steps as f64;
-                let lr = base_lr * schedule.factor(at, epochs);
-                optimizer.set_lr(lr);
-                let (x, t) = train.batch(indices)?;
-                let loss = network.train_step(x, ndarray::aview1(&t), optimizer);
-                let loss = loss.inspect_err(|_| optimizer.set_lr(base_lr))?.as_f64();
-                history.losses.push(loss);
-                history.lrs.push(lr);
-                let step = history.losses.len();
-                let (steps, samples) = (epochs * epoch_steps, indices.len());
-                if callback(&Progress::Step { epoch, step, steps, samples, loss, lr }).is_break() {
-                    history.stopped = true;
-                    break 'epochs;
-                }
+        let mut epoch_start = 0;
+        for Step { epoch, indices, factor, ends_epoch } in steps {
+            let lr = base_lr * factor;
+            optimizer.set_lr(lr);
+            let (x, t) = train.batch(&indices)?;
+            let loss = network.train_step(x, ndarray::aview1(&t), optimizer);
+            let loss = loss.inspect_err(|_| optimizer.set_lr(base_lr))?.as_f64();
+            history.losses.push(loss);
+            history.lrs.push(lr);
+            let (step, steps, samples) = (history.losses.len(), count, indices.len());
+            if callback(&Progress::Step { epoch, step, steps, samples, loss, lr }).is_break() {
+                history.stopped = true;
+                break;
             }
-            let losses = &history.losses[history.losses.len() - epoch_steps..];
+            if !ends_epoch {
+                continue;
+            }
+            let losses = &history.losses[epoch_start..];
             let loss = losses.iter().sum::<f64>() / losses.len() as f64;
+            epoch_start = history.losses.len();
             let train_accuracy = accuracy(network, train, self.evaluate_sample_num)?;
             let test_accuracy = accuracy(network, test, self.evaluate_sample_num)?;
             history.train_accuracies.push(train_accuracy);
@@ -301,4 +359,34 @@ pub fn accuracy<T: Element>(
         correct += network.count_correct(x, &t)?;
     }
     Ok(correct as f64 / indices.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_has_each_sample_once_and_choice_draws() {
+        let schedule = Schedule::Step { epochs: 1, factor: 0.5 };
+        let trainer = Trainer { epochs: 2, batch_size: 4, schedule, ..Trainer::default() };
+        let steps: Vec<Step> = trainer.steps(10).unwrap().collect();
+        assert_eq!((steps.len(), trainer.steps(10).unwrap().len()), (6, 6));
+        for (epoch, steps) in steps.chunks(3).enumerate() {
+            let mut seen: Vec<usize> = steps.iter().flat_map(|step| step.indices.clone()).collect();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..10).collect::<Vec<_>>());
+            assert!(steps.iter().all(|step| step.epoch == epoch + 1));
+            assert!(steps.iter().all(|step| step.factor == 0.5f64.powi(epoch as i32)));
+            assert_eq!(
+                steps.iter().map(|step| step.ends_epoch).collect::<Vec<_>>(),
+                [false, false, true]
+            );
+        }
+        let drawn = Trainer { sampling: Sampling::Choice, ..trainer.clone() };
+        let drawn: Vec<Step> = drawn.steps(10).unwrap().collect();
+        assert!(drawn.iter().all(|step| step.indices.iter().all(|&index| index < 10)));
+        assert_ne!(drawn[0].indices, steps[0].indices);
+        assert!(trainer.steps(0).is_err());
+        assert!(Trainer { batch_size: 0, ..trainer }.steps(10).is_err());
+    }
 }

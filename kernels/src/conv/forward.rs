@@ -12,7 +12,7 @@ use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::Result;
 use crate::gemm::blocking::Blocking;
-use crate::gemm::driver::{Left, Product, pack_left};
+use crate::gemm::driver::{Operand, Product, pack_left};
 use crate::gemm::packing::{Dense, PanelSource, pack_panels, packed_len};
 use crate::gemm::panels::{Gathered, Packed};
 use crate::gemm::{Bias, Block, Epilogue, General, Output};
@@ -127,8 +127,9 @@ fn correlate<T: Element>(
                         Path::Packed(offsets) => {
                             let windows = Taps::new(haloed, offsets, &tap_offsets);
                             let (size, a) =
-                                ([rows, pixels, taps], Left::<T, Taps<'_, T>>::Packed(packed));
-                            Product { size, a, b: &windows, c, finish }.compute(arch, Pool::SERIAL);
+                                ([rows, pixels, taps], Operand::<T, Taps<'_, T>>::Packed(packed));
+                            Product { size, a, b: Operand::Source(&windows), c, finish }
+                                .compute(arch, Pool::SERIAL);
                         }
                     }
                 }

@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 
 use pulp::{Simd, WithSimd};
 
+use super::caches::Caches;
 use crate::arch::Arch;
 use crate::element::Element;
 
@@ -18,6 +19,8 @@ use crate::element::Element;
 pub(crate) struct Tile {
     pub(crate) rows: usize,
     pub(crate) vectors: usize,
+    /// Rows of the tiles at C's right edge, of 1, 2 and 3 registers: where one is left, more rows keep 8 chains going.
+    pub(crate) edge_rows: [usize; 3],
 }
 
 impl Tile {
@@ -25,13 +28,14 @@ impl Tile {
     pub(crate) const MAX_LEN: usize = 12 * 32;
 
     /// 16 registers, one element each: 4×3 accumulators, 3 of B, 1 of A.
-    pub(crate) const SCALAR: Self = Self { rows: 4, vectors: 3 };
-    /// 16 registers: 6×2 accumulators, 2 of B, 1 or 2 of A.
-    pub(crate) const REGISTERS_16: Self = Self { rows: 6, vectors: 2 };
+    pub(crate) const SCALAR: Self = Self { rows: 4, vectors: 3, edge_rows: [4, 4, 4] };
+    /// 16 registers: 6×2 accumulators, 2 of B, 1 of A, 1 for the mask of the last columns.
+    pub(crate) const REGISTERS_16: Self = Self { rows: 6, vectors: 2, edge_rows: [8, 6, 0] };
     /// 32 registers of 128 bits: 8×3 accumulators, 3 of B, the others for A.
-    pub(crate) const NARROW_REGISTERS_32: Self = Self { rows: 8, vectors: 3 };
+    pub(crate) const NARROW_REGISTERS_32: Self = Self { rows: 8, vectors: 3, edge_rows: [8, 8, 8] };
     /// 32 registers of 512 bits: 12×2 accumulators, 2 of B, the others for A.
-    pub(crate) const WIDE_REGISTERS_32: Self = Self { rows: 12, vectors: 2 };
+    pub(crate) const WIDE_REGISTERS_32: Self =
+        Self { rows: 12, vectors: 2, edge_rows: [12, 12, 0] };
 
     /// The tile of an instruction set.
     const fn of<S: Simd>() -> Self {
@@ -47,7 +51,7 @@ impl Tile {
     }
 }
 
-/// The blocks of one product, all fixed by the types and the sizes.
+/// The blocks of one product. Only KC decides in which order sums are added, and it depends on nothing but the depth.
 #[derive(Clone, Copy)]
 pub(crate) struct Blocking {
     /// Rows of a micro-tile.
@@ -65,12 +69,12 @@ pub(crate) struct Blocking {
 }
 
 /// Depth of a block before it is evened out: long enough that loading and storing C is lost in it, short enough
-/// that KC×NR elements of B take half of a 32 KiB L1.
+/// that KC×NR elements of B take half of a 32 KiB L1. The same on every machine, so that results are.
 const KC: usize = 256;
-/// Bytes of A's block: a third of a 512 KiB L2, leaving room for B's panels to stream through.
-const A_BLOCK_BYTES: usize = 180 * 1024;
-/// Bytes of B's block: a share of L3 that other cores leave alone.
-const B_BLOCK_BYTES: usize = 4 * 1024 * 1024;
+/// A's block: a third of L2, leaving room for B's panels to stream through.
+const A_SHARE_OF_L2: usize = 3;
+/// B's block: a share of L3 that other cores leave alone, and no more than memory can be prefetched for.
+const B_SHARE_OF_L3: usize = 8;
 
 impl Blocking {
     /// The blocks of a product of this depth.
@@ -88,16 +92,18 @@ impl Blocking {
                 let lanes = T::lanes::<S>();
                 let (mr, nr) = (tile.rows, tile.vectors * lanes);
                 // Blocks of equal depth: 257 becomes 129 + 128, not 256 + 1.
-                let kc = self.depth.div_ceil(self.depth.div_ceil(KC).max(1)).max(1);
+                let blocks = self.depth.div_ceil(KC);
+                let kc = if blocks <= 1 { self.depth.max(1) } else { self.depth.div_ceil(blocks) };
                 let fitting = |bytes: usize, width: usize| {
                     (bytes / (kc * size_of::<T>())).next_multiple_of(width).max(width)
                 };
+                let caches = Caches::of_machine();
                 Blocking {
                     mr,
                     nr,
                     lanes,
-                    mc: fitting(A_BLOCK_BYTES, mr),
-                    nc: fitting(B_BLOCK_BYTES, nr),
+                    mc: fitting(caches.l2 / A_SHARE_OF_L2, mr),
+                    nc: fitting(caches.l3 / B_SHARE_OF_L3, nr),
                     kc,
                 }
             }

@@ -1,23 +1,24 @@
 //! The loops around the macrokernel: JC, PC and IC of BLIS, with packing shared by all tasks.
 
 use super::blocking::Blocking;
-use super::epilogue::{Bias, Epilogue, General};
+use super::epilogue::{Epilogue, General};
 use super::macrokernel::{Block, Output};
 use super::packing::{PanelSource, pack_panels, packed_len};
-use super::panels::Packed;
+use super::panels::Strided;
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::parallel::Pool;
+use crate::view::MatRef;
 use crate::workspace::with_scratch;
 
-/// Tasks that a block of C is cut into where its rows alone give fewer: enough to keep 4 cores even.
-const MIN_TASKS: usize = 8;
-
-/// A, still to be packed or packed before.
-pub(crate) enum Left<'a, T, A> {
-    Source(&'a A),
-    /// All of A, by [`pack_left`].
+/// A or B, and how it reaches the microkernel.
+pub(crate) enum Operand<'a, T, P> {
+    /// Packed on the way.
+    Source(&'a P),
+    /// Packed before, all of it: A by [`pack_left`], B by [`pack_right`].
     Packed(&'a [T]),
+    /// Read where it is; a B must have contiguous rows.
+    InPlace(MatRef<'a, T>),
 }
 
 /// Packs A of m×k, for any number of products: a block of panels for each block of depth. `panels` must hold
@@ -30,10 +31,34 @@ pub(crate) fn pack_left<T: Element, A: PanelSource<T>>(
     panels: &mut [T],
 ) {
     let Blocking { mr, kc, .. } = Blocking::of::<T>(arch, k);
+    pack_all(arch, pool, a, [m, mr], [k, kc], panels);
+}
+
+/// Packs B of k×n likewise, in panels of NR columns.
+pub(crate) fn pack_right<T: Element, B: PanelSource<T>>(
+    arch: Arch,
+    pool: Pool,
+    b: &B,
+    [k, n]: [usize; 2],
+    panels: &mut [T],
+) {
+    let Blocking { nr, kc, .. } = Blocking::of::<T>(arch, k);
+    pack_all(arch, pool, b, [n, nr], [k, kc], panels);
+}
+
+fn pack_all<T: Element, P: PanelSource<T>>(
+    arch: Arch,
+    pool: Pool,
+    source: &P,
+    [lines, width]: [usize; 2],
+    [k, kc]: [usize; 2],
+    panels: &mut [T],
+) {
     for start in (0..k).step_by(kc) {
         let depth = start..k.min(start + kc);
-        let block = &mut panels[packed_len(m, mr, depth.start)..packed_len(m, mr, depth.end)];
-        pack_panels(arch, pool, a, block, mr, 0..m, depth);
+        let block =
+            &mut panels[packed_len(lines, width, start)..packed_len(lines, width, depth.end)];
+        pack_panels(arch, pool, source, block, width, 0..lines, depth);
     }
 }
 
@@ -42,9 +67,9 @@ pub(crate) struct Product<'a, T, A, B> {
     /// `[m, n, k]`.
     pub(crate) size: [usize; 3],
     /// Gives the rows of A.
-    pub(crate) a: Left<'a, T, A>,
+    pub(crate) a: Operand<'a, T, A>,
     /// Gives the columns of B.
-    pub(crate) b: &'a B,
+    pub(crate) b: Operand<'a, T, B>,
     pub(crate) c: Output<T>,
     pub(crate) finish: General<'a, T>,
 }
@@ -56,82 +81,103 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
     /// - `c` must be valid for m×n elements, for this call alone, and no two of them the same.
     /// - A bias must have m elements (per row) or n (per column).
     pub(crate) unsafe fn compute(self, arch: Arch, pool: Pool) {
-        let [m, n, k] = self.size;
+        let blocking = Blocking::of::<T>(arch, self.size[2]);
+        // SAFETY: the caller's promises.
+        unsafe { self.compute_in(arch, pool, blocking) }
+    }
+
+    /// Computes C in these blocks, whose depth must be that of [`Blocking::of`].
+    ///
+    /// # Safety
+    /// As [`Product::compute`].
+    pub(super) unsafe fn compute_in(self, arch: Arch, pool: Pool, blocking: Blocking) {
+        let [m, n, _] = self.size;
         if m == 0 || n == 0 {
             return;
         }
-        let blocking = Blocking::of::<T>(arch, k);
-        match self.finish.epilogue.bias {
-            Bias::PerColumn(bias) if bias.len() % blocking.nr != 0 => {
-                with_scratch(n.next_multiple_of(blocking.nr), |padded| {
-                    padded[..n].copy_from_slice(bias);
-                    padded[n..].fill(T::zero());
-                    let bias = Bias::PerColumn(&*padded);
-                    let epilogue = Epilogue { bias, ..self.finish.epilogue };
-                    // SAFETY: the caller's promises, and the bias is padded now.
-                    unsafe { self.blocks(arch, pool, blocking, epilogue) }
-                });
-            }
-            // SAFETY: the caller's promises, and the bias needs no padding.
-            _ => unsafe { self.blocks(arch, pool, blocking, self.finish.epilogue) },
+        let Blocking { mr, nr, kc, .. } = blocking;
+        // Only what is packed here comes in blocks of NC columns.
+        let nc = if matches!(self.b, Operand::Source(_)) { blocking.nc.min(n) } else { n };
+        let a_len = if matches!(self.a, Operand::Source(_)) { packed_len(m, mr, kc) } else { 0 };
+        let b_len = if matches!(self.b, Operand::Source(_)) { packed_len(nc, nr, kc) } else { 0 };
+        let compute = |scratch: &mut [T]| {
+            let (a, b) = scratch.split_at_mut(a_len);
+            // SAFETY: the caller's promises.
+            unsafe { self.blocks(arch, pool, Blocking { nc, ..blocking }, a, b) }
+        };
+        match a_len + b_len {
+            0 => compute(&mut []),
+            len => with_scratch(len, compute),
         }
     }
 
-    /// The loops JC and PC: packs a block of B and one of A, and hands them to the tasks.
+    /// The loops JC and PC: packs a block of B and one of A where they need it, and hands them to the tasks.
     ///
     /// # Safety
-    /// As [`Product::compute`], and a bias per column must be padded to a whole number of tiles.
-    unsafe fn blocks(&self, arch: Arch, pool: Pool, blocking: Blocking, epilogue: Epilogue<'_, T>) {
+    /// As [`Product::compute`].
+    unsafe fn blocks(
+        &self,
+        arch: Arch,
+        pool: Pool,
+        blocking: Blocking,
+        a_scratch: &mut [T],
+        b_scratch: &mut [T],
+    ) {
         let [m, n, k] = self.size;
         let Blocking { mr, nr, lanes, nc, kc, .. } = blocking;
-        let a_len = if matches!(self.a, Left::Source(_)) { packed_len(m, mr, kc) } else { 0 };
-        with_scratch(a_len + packed_len(n.min(nc), nr, kc), |scratch| {
-            let (a_scratch, b_scratch) = scratch.split_at_mut(a_len);
-            for col in (0..n).step_by(nc) {
-                let cols = nc.min(n - col);
-                // Depth 0 still has one block: C = β·C + bias.
-                for start in (0..k.max(1)).step_by(kc) {
-                    let depth = start..k.min(start + kc);
-                    let b = &mut b_scratch[..packed_len(cols, nr, depth.len())];
-                    pack_panels(arch, pool, self.b, b, nr, col..col + cols, depth.clone());
-                    let a = match self.a {
-                        Left::Packed(all) => {
-                            &all[packed_len(m, mr, depth.start)..packed_len(m, mr, depth.end)]
-                        }
-                        Left::Source(source) => {
-                            let a = &mut a_scratch[..packed_len(m, mr, depth.len())];
-                            pack_panels(arch, pool, source, a, mr, 0..m, depth.clone());
-                            a
-                        }
-                    };
-                    let deep = depth.len();
-                    let block = Block {
-                        left: Packed { panels: a, depth: deep, width: mr, line: 1 },
-                        right: Packed { panels: b, depth: deep, width: nr, line: lanes },
-                        depth: deep,
-                        rows: m,
-                        cols,
-                        row: 0,
-                        col,
-                        c: self.c,
-                    };
-                    let finish = General {
-                        alpha: self.finish.alpha,
-                        beta: if depth.start == 0 { self.finish.beta } else { T::one() },
-                        epilogue: if depth.end == k { epilogue } else { Epilogue::default() },
-                    };
-                    // SAFETY: the caller's promises.
-                    unsafe { Grid { blocking, block }.compute(arch, pool, finish) }
-                }
+        for col in (0..n).step_by(nc) {
+            let cols = nc.min(n - col);
+            // Depth 0 still has one block: C = β·C + bias.
+            for start in (0..k.max(1)).step_by(kc) {
+                let depth = start..k.min(start + kc);
+                let deep = depth.len();
+                let right = match self.b {
+                    Operand::InPlace(b) => Strided::registers(b, start, col, lanes),
+                    Operand::Packed(all) => {
+                        let before = packed_len(n, nr, start);
+                        Strided::packed(&all[before..], deep, nr, lanes)
+                    }
+                    Operand::Source(source) => {
+                        let b = &mut b_scratch[..packed_len(cols, nr, deep)];
+                        pack_panels(arch, pool, source, b, nr, col..col + cols, depth.clone());
+                        Strided::packed(b, deep, nr, lanes)
+                    }
+                };
+                let left = match self.a {
+                    Operand::InPlace(a) => Strided::rows(a, 0, start),
+                    Operand::Packed(all) => {
+                        Strided::packed(&all[packed_len(m, mr, start)..], deep, mr, 1)
+                    }
+                    Operand::Source(source) => {
+                        let a = &mut a_scratch[..packed_len(m, mr, deep)];
+                        pack_panels(arch, pool, source, a, mr, 0..m, depth.clone());
+                        Strided::packed(a, deep, mr, 1)
+                    }
+                };
+                let block =
+                    Block { left, right, depth: deep, rows: m, cols, row: 0, col, c: self.c };
+                let last = depth.end == k;
+                let finish = General {
+                    alpha: self.finish.alpha,
+                    beta: if start == 0 { self.finish.beta } else { T::one() },
+                    epilogue: if last { self.finish.epilogue } else { Epilogue::default() },
+                };
+                // SAFETY: the caller's promises.
+                unsafe { Grid { blocking, block }.compute(arch, pool, finish) }
             }
-        });
+        }
     }
 }
 
-/// A block of C cut into tasks: by blocks of rows, and by groups of panels where those are few.
+/// Multiply-adds of a task, at least: a few microseconds.
+const TASK_WORK: usize = 1 << 17;
+/// Tasks that a block of C is cut into, where it is large enough: even for 4 cores, or 2 of which one is late.
+const TASKS: usize = 8;
+
+/// A block of C cut into tasks: by rows, and by groups of panels where those are few.
 struct Grid<'a, T> {
     blocking: Blocking,
-    block: Block<T, Packed<'a, T>, Packed<'a, T>>,
+    block: Block<T, Strided<'a, T>, Strided<'a, T>>,
 }
 
 impl<T: Element> Grid<'_, T> {
@@ -139,21 +185,25 @@ impl<T: Element> Grid<'_, T> {
     /// As [`Block::compute`].
     unsafe fn compute(&self, arch: Arch, pool: Pool, finish: General<'_, T>) {
         let Self { blocking: Blocking { mr, nr, mc, .. }, block } = *self;
-        let row_blocks = block.rows.div_ceil(mc);
-        let panels = block.cols.div_ceil(nr);
-        let groups = MIN_TASKS.div_ceil(row_blocks).min(panels);
-        let group_cols = panels.div_ceil(groups) * nr;
-        let groups = block.cols.div_ceil(group_cols);
-        pool.for_each(row_blocks * groups, |task| {
-            let (row, col) = (task / groups * mc, task % groups * group_cols);
-            let Block { left, right, .. } = block;
-            let a = &left.panels[packed_len(row, mr, block.depth)..];
-            let b = &right.panels[packed_len(col, nr, block.depth)..];
+        let [rows, cols] = if pool.is_parallel() {
+            let work = block.rows * block.cols * block.depth.max(1);
+            let tasks = (work / TASK_WORK).clamp(1, TASKS);
+            // Of whole tiles, and as many as fit the caches at most.
+            let rows =
+                block.rows.div_ceil(tasks).next_multiple_of(mr).clamp(4 * mr, mc.max(4 * mr));
+            let groups = tasks.div_ceil(block.rows.div_ceil(rows));
+            [rows, block.cols.div_ceil(groups).next_multiple_of(nr)]
+        } else {
+            [mc, block.cols]
+        };
+        let groups = block.cols.div_ceil(cols);
+        pool.for_each(block.rows.div_ceil(rows) * groups, |task| {
+            let (row, col) = (task / groups * rows, task % groups * cols);
             let part = Block {
-                left: Packed { panels: a, ..left },
-                right: Packed { panels: b, ..right },
-                rows: mc.min(block.rows - row),
-                cols: group_cols.min(block.cols - col),
+                left: block.left.starting_at(row),
+                right: block.right.starting_at(col),
+                rows: rows.min(block.rows - row),
+                cols: cols.min(block.cols - col),
                 row: block.row + row,
                 col: block.col + col,
                 ..block

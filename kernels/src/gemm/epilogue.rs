@@ -54,7 +54,7 @@ pub(super) trait Finish<T: Element>: Copy + Sync {
     ///
     /// # Safety
     /// - Where [`Finish::reads_c`], `c` must be valid for reading a register.
-    /// - `row` must lie within C; `col` and the register after it within the columns rounded up to a whole tile.
+    /// - `row` must lie within C; `col` and the register after it within the columns a bias is long enough for.
     unsafe fn finish<S: Simd>(
         &self,
         simd: S,
@@ -110,7 +110,7 @@ impl<T: Element> Finish<T> for Accumulate {
     }
 }
 
-/// C = relu(α·A·B + β·C + bias). A bias per column is padded to a whole number of tiles.
+/// C = relu(α·A·B + β·C + bias).
 #[derive(Clone, Copy)]
 pub(crate) struct General<'a, T> {
     pub(crate) alpha: T,

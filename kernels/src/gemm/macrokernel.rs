@@ -5,11 +5,15 @@ use std::mem::MaybeUninit;
 use pulp::{Simd, WithSimd};
 
 use super::blocking::Tile;
-use super::epilogue::{Accumulate, Finish, General, Plain, Store};
+use super::epilogue::{Accumulate, Bias, Finish, General, Plain, Store};
 use super::microkernel::{At, microkernel};
 use super::panels::Panels;
 use crate::arch::Arch;
 use crate::element::Element;
+use crate::simd::{MAX_LANES, Mask, prefetch};
+
+/// Depth from which C's tile, which may lie in memory, is asked for while the sums are added up.
+const DEPTH_TO_PREFETCH: usize = 64;
 
 /// C while tasks write to it, each to tiles of its own.
 #[derive(Clone, Copy)]
@@ -36,6 +40,13 @@ impl<T> Output<T> {
     }
 }
 
+impl<T: Copy> Output<T> {
+    /// The same from (row, col) on.
+    fn from(self, row: usize, col: usize) -> Self {
+        Self { start: self.at(row, col), ..self }
+    }
+}
+
 /// A block of C and the panels it is the product of.
 #[derive(Clone, Copy)]
 pub(crate) struct Block<T, L, R> {
@@ -57,72 +68,155 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
     /// is nothing to scale or to add.
     ///
     /// # Safety
-    /// - The panels must be as deep as `depth` and hold `rows` and `cols`, rounded up to whole tiles.
+    /// - The panels must be as deep as `depth` and hold `rows` and `cols`; [`Panels::PADDED`] ones rounded up to whole tiles.
     /// - C must be valid for the block, and for this thread alone.
-    /// - A bias must hold C's rows, or its columns rounded up to whole tiles.
+    /// - A bias must hold C's rows, or its columns, rounded up to whole tiles where B's panels are padded.
     pub(crate) unsafe fn compute(self, arch: Arch, finish: General<'_, T>) {
-        struct Compute<B, F>(B, F);
-        impl<T: Element, L: Panels<T>, R: Panels<T>, F: Finish<T>> WithSimd for Compute<Block<T, L, R>, F> {
+        struct Compute<B, F, G>(B, F, G);
+        impl<T: Element, L: Panels<T>, R: Panels<T>, F: Finish<T>> WithSimd
+            for Compute<Block<T, L, R>, F, General<'_, T>>
+        {
             type Output = ();
 
             #[inline(always)]
             fn with_simd<S: Simd>(self, simd: S) {
                 // SAFETY: promised to `Block::compute`, which alone makes a Compute.
-                unsafe { self.0.compute_with(simd, &self.1) }
+                unsafe { self.0.compute_with(simd, &self.1, &self.2) }
             }
         }
         match finish.plain() {
-            Some(Plain::Store) => arch.dispatch(Compute(self, Store)),
-            Some(Plain::Accumulate) => arch.dispatch(Compute(self, Accumulate)),
-            None => arch.dispatch(Compute(self, finish)),
+            Some(Plain::Store) => arch.dispatch(Compute(self, Store, finish)),
+            Some(Plain::Accumulate) => arch.dispatch(Compute(self, Accumulate, finish)),
+            None => arch.dispatch(Compute(self, finish, finish)),
         }
     }
 
     /// # Safety
     /// As [`Block::compute`].
     #[inline(always)]
-    unsafe fn compute_with<S: Simd, F: Finish<T>>(&self, simd: S, finish: &F) {
+    unsafe fn compute_with<S: Simd, F: Finish<T>>(
+        &self,
+        simd: S,
+        finish: &F,
+        general: &General<'_, T>,
+    ) {
+        macro_rules! tiles_of {
+            ($tile:expr) => {{
+                const TILE: Tile = $tile;
+                const EDGE: [usize; 3] = TILE.edge_rows;
+                self.whole_panels::<S, F, { TILE.rows }, { TILE.vectors }>(simd, finish);
+                self.last_panel::<S, { EDGE[0] }, { EDGE[1] }, { EDGE[2] }>(simd, general);
+            }};
+        }
         // One of the four is compiled: which one is a constant of S, as in `Tile::of`.
         // SAFETY: the caller's promises.
         unsafe {
             if const { S::IS_SCALAR } {
-                const TILE: Tile = Tile::SCALAR;
-                self.tiles::<S, F, { TILE.rows }, { TILE.vectors }>(simd, finish)
+                tiles_of!(Tile::SCALAR)
             } else if const { S::REGISTER_COUNT < 32 } {
-                const TILE: Tile = Tile::REGISTERS_16;
-                self.tiles::<S, F, { TILE.rows }, { TILE.vectors }>(simd, finish)
+                tiles_of!(Tile::REGISTERS_16)
             } else if const { S::F32_LANES < 16 } {
-                const TILE: Tile = Tile::NARROW_REGISTERS_32;
-                self.tiles::<S, F, { TILE.rows }, { TILE.vectors }>(simd, finish)
+                tiles_of!(Tile::NARROW_REGISTERS_32)
             } else {
-                const TILE: Tile = Tile::WIDE_REGISTERS_32;
-                self.tiles::<S, F, { TILE.rows }, { TILE.vectors }>(simd, finish)
+                tiles_of!(Tile::WIDE_REGISTERS_32)
             }
         }
     }
 
-    /// The loops JR and IR of BLIS: B's panel stays in L1 while A's panels pass.
+    /// The loop JR of BLIS over the panels that are whole, or may be read as if they were.
     ///
     /// # Safety
     /// As [`Block::compute`].
     #[inline(always)]
-    unsafe fn tiles<S: Simd, F: Finish<T>, const MR: usize, const V: usize>(
+    unsafe fn whole_panels<S: Simd, F: Finish<T>, const MR: usize, const V: usize>(
         &self,
         simd: S,
         finish: &F,
     ) {
-        for j in (0..self.cols).step_by(V * T::lanes::<S>()) {
-            for i in (0..self.rows).step_by(MR) {
-                macro_rules! tile_of_rows {
-                    ($($rows:literal)*) => {
-                        $(if const { $rows <= MR } && $rows == MR.min(self.rows - i) {
-                            // SAFETY: panels i and j, the caller's promise.
-                            unsafe { self.tile::<S, F, $rows, V>(simd, i, j, finish) }
-                        })*
-                    };
+        let nr = V * T::lanes::<S>();
+        let whole = if R::PADDED { self.cols } else { self.cols - self.cols % nr };
+        for j in (0..whole).step_by(nr) {
+            // SAFETY: the caller's promises.
+            unsafe { self.panel::<S, F, MR, V, false>(simd, j, finish) }
+        }
+    }
+
+    /// The panel that C's last column cuts off: as few registers as hold it, the last one masked. In any finish: a
+    /// second set of kernels for the plain ones would gain nothing here.
+    ///
+    /// # Safety
+    /// As [`Block::compute`].
+    #[inline(always)]
+    unsafe fn last_panel<S: Simd, const E1: usize, const E2: usize, const E3: usize>(
+        &self,
+        simd: S,
+        finish: &General<'_, T>,
+    ) {
+        if R::PADDED {
+            return;
+        }
+        let lanes = T::lanes::<S>();
+        let most = if E3 > 0 { 3 } else { 2 };
+        let left = self.cols % (most * lanes);
+        let j = self.cols - left;
+        // The kernel adds whole registers of a bias per column, so it gets a copy that is long enough.
+        let mut padded = [T::zero(); 3 * MAX_LANES];
+        let mut finish = *finish;
+        if let Bias::PerColumn(bias) = finish.epilogue.bias {
+            padded[..left].copy_from_slice(&bias[self.col + j..][..left]);
+            finish.epilogue.bias = Bias::PerColumn(&padded);
+        }
+        // SAFETY: the caller's promises.
+        unsafe {
+            match left.div_ceil(lanes) {
+                0 => {}
+                1 => self.panel::<S, _, E1, 1, true>(simd, j, &finish),
+                2 => self.panel::<S, _, E2, 2, true>(simd, j, &finish),
+                _ => {
+                    if const { E3 > 0 } {
+                        self.panel::<S, _, E3, 3, true>(simd, j, &finish)
+                    }
                 }
-                tile_of_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
             }
+        }
+    }
+
+    /// The loop IR of BLIS: B's panel stays in L1 while A's rows pass, in tiles of at most `MR`.
+    ///
+    /// # Safety
+    /// As [`Block::compute`]; `j` must begin a panel.
+    #[inline(always)]
+    unsafe fn panel<S: Simd, F: Finish<T>, const MR: usize, const V: usize, const CUT: bool>(
+        &self,
+        simd: S,
+        j: usize,
+        finish: &F,
+    ) {
+        // Packed panels fix where tiles begin. Otherwise tiles of even height lose least: 13 rows are 5 + 4 + 4.
+        let packed = self.left.panel();
+        let most = if packed > 1 { packed.min(MR) } else { MR };
+        let tiles = self.rows.div_ceil(most);
+        let (even, longer) = match packed {
+            1 => (self.rows / tiles.max(1), self.rows % tiles.max(1)),
+            _ => (most, tiles),
+        };
+        let mut i = 0;
+        for tile in 0..tiles {
+            let rows = if packed > 1 {
+                most.min(self.rows - i)
+            } else {
+                even + usize::from(tile < longer)
+            };
+            macro_rules! tile_of_rows {
+                ($($count:literal)*) => {
+                    $(if const { $count <= MR } && $count == rows {
+                        // SAFETY: panels i and j, the caller's promise.
+                        unsafe { self.tile::<S, F, $count, V, CUT>(simd, i, j, finish) }
+                    } else)* {}
+                };
+            }
+            tile_of_rows!(12 11 10 9 8 7 6 5 4 3 2 1);
+            i += rows;
         }
     }
 
@@ -132,7 +226,7 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
     /// # Safety
     /// As [`Block::compute`]; `i` and `j` must begin a panel each.
     #[inline(always)]
-    unsafe fn tile<S: Simd, F: Finish<T>, const ROWS: usize, const V: usize>(
+    unsafe fn tile<S: Simd, F: Finish<T>, const ROWS: usize, const V: usize, const CUT: bool>(
         &self,
         simd: S,
         i: usize,
@@ -140,32 +234,56 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
         finish: &F,
     ) {
         let lanes = T::lanes::<S>();
-        let (nr, cols) = (V * lanes, (V * lanes).min(self.cols - j));
+        let (width, cols) = (V * lanes, (V * lanes).min(self.cols - j));
         let (row, col) = (self.row + i, self.col + j);
-        let whole = cols == nr && self.c.strides[1] == 1;
+        let bias_col = if CUT { 0 } else { col };
+        let mask = Mask::first(simd, if CUT { cols - (V - 1) * lanes } else { 0 });
+        // SAFETY: the panels by the caller's promise.
+        let (a, b) = unsafe {
+            ((self.left.lines(i), self.left.steps()), (self.right.lines(j), self.right.steps()))
+        };
+        if !CUT && cols == width && self.c.strides[1] == 1 {
+            let (first_row, row_stride) = (self.c.at(row, self.col), self.c.strides[0]);
+            if self.depth >= DEPTH_TO_PREFETCH {
+                for i in 0..ROWS {
+                    prefetch(self.c.at(row + i, col));
+                    prefetch(self.c.at(row + i, col + width - 1));
+                }
+            }
+            // SAFETY: the panels and the tile of C by the caller's promise.
+            unsafe {
+                let registers = self.right.columns(j);
+                let at = At { first_row, row_stride, registers, row, col: bias_col };
+                microkernel::<T, S, ROWS, V, CUT>(simd, mask, self.depth, a, b, at, finish);
+            }
+            return;
+        }
         let mut on_stack = MaybeUninit::<[T; Tile::MAX_LEN]>::uninit();
-        let on_stack = on_stack.as_mut_ptr().cast::<T>();
-        // SAFETY: the panels by the caller's promise; the tile is C's or the one on the stack, which has
-        // ROWS × NR <= MAX_LEN elements, all written before they are read.
+        let first_row = on_stack.as_mut_ptr().cast::<T>();
+        let stack = Output { start: first_row, strides: [width as isize, 1] };
+        let registers = std::array::from_fn(|j| j * lanes);
+        let at = At { first_row, row_stride: width as isize, registers, row, col: bias_col };
+        // SAFETY: the panels and the cells of C by the caller's promise; the tile on the stack has ROWS × V registers, at most
+        // MAX_LEN elements, all written before they are read.
         unsafe {
-            let at = if whole {
-                let (first_row, row_stride) = (self.c.at(row, self.col), self.c.strides[0]);
-                At { first_row, row_stride, registers: self.right.columns(j), row, col }
-            } else {
-                let registers = std::array::from_fn(|j| j * lanes);
-                At { first_row: on_stack, row_stride: nr as isize, registers, row, col }
-            };
-            let cells = || (0..ROWS).flat_map(|i| (0..cols).map(move |j| (i, j)));
-            if !whole && finish.reads_c() {
-                on_stack.write_bytes(0, ROWS * nr);
-                cells().for_each(|(i, j)| *on_stack.add(i * nr + j) = *self.c.at(row + i, col + j));
+            if finish.reads_c() {
+                first_row.write_bytes(0, ROWS * width);
+                copy_cells(self.c.from(row, col), stack, [ROWS, cols]);
             }
-            let a = (self.left.lines(i), self.left.steps());
-            let b = (self.right.lines(j), self.right.steps());
-            microkernel::<T, S, ROWS, V>(simd, self.depth, a, b, at, finish);
-            if !whole {
-                cells().for_each(|(i, j)| *self.c.at(row + i, col + j) = *on_stack.add(i * nr + j));
-            }
+            microkernel::<T, S, ROWS, V, CUT>(simd, mask, self.depth, a, b, at, finish);
+            copy_cells(stack, self.c.from(row, col), [ROWS, cols]);
+        }
+    }
+}
+
+/// # Safety
+/// - Both must be valid for `rows` × `cols` elements.
+#[inline(always)]
+unsafe fn copy_cells<T: Element>(from: Output<T>, to: Output<T>, [rows, cols]: [usize; 2]) {
+    for i in 0..rows {
+        for j in 0..cols {
+            // SAFETY: the caller's promise.
+            unsafe { *to.at(i, j) = *from.at(i, j) };
         }
     }
 }

@@ -5,7 +5,7 @@ use pulp::Simd;
 use super::epilogue::Finish;
 use super::panels::Steps;
 use crate::element::Element;
-use crate::simd::Vector;
+use crate::simd::{Mask, Vector};
 
 /// Where a tile lies in C: rows `row_stride` apart, and a register's worth of columns for each of V.
 #[derive(Clone, Copy)]
@@ -19,17 +19,25 @@ pub(super) struct At<T, const V: usize> {
     pub(super) col: usize,
 }
 
-/// C[R rows × V registers] = finish(A panel · B panel) for one tile.
+/// C[R rows × V registers] = finish(A panel · B panel) for one tile. Where `CUT`, only the lanes of `mask` are read of the
+/// last register of B, and the others are 0.
 ///
 /// # Safety
 /// - For every d below `depth`, each address of `a` must be valid for reading an element, and each of `b` for reading a
-///   register, `steps.offset(d)` further on.
+///   register (or its lanes of `mask`), `steps.offset(d)` further on.
 /// - The tile must be valid for writing (and, where `finish` reads C, for reading), and no other thread may
 ///   touch it.
 /// - `at.row` and `at.col` must satisfy [`Finish::finish`].
 #[inline(always)]
-pub(super) unsafe fn microkernel<T: Element, S: Simd, const R: usize, const V: usize>(
+pub(super) unsafe fn microkernel<
+    T: Element,
+    S: Simd,
+    const R: usize,
+    const V: usize,
+    const CUT: bool,
+>(
     simd: S,
+    mask: Mask<T, S>,
     depth: usize,
     (a, a_steps): ([*const T; R], impl Steps),
     (b, b_steps): ([*const T; V], impl Steps),
@@ -42,9 +50,16 @@ pub(super) unsafe fn microkernel<T: Element, S: Simd, const R: usize, const V: u
         // SAFETY: the panels are `depth` deep, the caller's promise.
         unsafe {
             let (a_step, b_step) = (a_steps.offset(d), b_steps.offset(d));
-            let b = b.map(|b| Vector::load_ptr(simd, b.add(b_step)));
+            let b: [_; V] = std::array::from_fn(|j| {
+                let from = b[j].offset(b_step);
+                if CUT && j == V - 1 {
+                    Vector::load_masked(simd, mask, from)
+                } else {
+                    Vector::load_ptr(simd, from)
+                }
+            });
             for (a, sums) in a.iter().zip(&mut sums) {
-                let a = Vector::splat(simd, *a.add(a_step));
+                let a = Vector::splat(simd, *a.offset(a_step));
                 for (sum, b) in sums.iter_mut().zip(b) {
                     *sum = a.mul_add(b, *sum);
                 }

@@ -1,24 +1,31 @@
 //! Matrix multiplication.
 
 pub(crate) mod blocking;
+mod caches;
 pub(crate) mod driver;
 mod epilogue;
 mod macrokernel;
 mod microkernel;
+mod packed;
 pub(crate) mod packing;
 pub(crate) mod panels;
+mod plan;
+pub(crate) mod transpose;
 
 pub(crate) use epilogue::General;
 pub use epilogue::{Bias, Epilogue};
 pub(crate) use macrokernel::{Block, Output};
+pub use packed::{PackedA, PackedB, gemm_packed_a, gemm_packed_b};
 
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::{Error, Result, check_len};
 use crate::parallel::Pool;
 use crate::view::{MatMut, MatRef};
-use driver::{Left, Product};
+use blocking::Blocking;
+use driver::{Operand, Product};
 use packing::Dense;
+use plan::Plan;
 
 /// Multiply-adds below which waking a thread costs more than it saves.
 const PARALLEL_WORK: usize = 1 << 20;
@@ -51,14 +58,41 @@ pub fn gemm_with<T: Element>(
     mut c: MatMut<'_, T>,
     epilogue: Epilogue<'_, T>,
 ) -> Result<()> {
+    let [m, n, k] = check(a.shape(), b.shape(), c.shape(), epilogue)?;
+    let arch = Arch::current()?;
+    let pool = Pool::for_work(m.saturating_mul(n).saturating_mul(k), PARALLEL_WORK)?;
+    let output = Output { start: c.as_mut_ptr(), strides: c.strides() };
+    // Lanes run along C's columns, so those should be contiguous; where the rows are, Cᵀ = Bᵀ·Aᵀ.
+    let transposed = c.strides()[1].abs() > c.strides()[0].abs();
+    let (size, a, b, c, epilogue) = if transposed {
+        ([n, m, k], b.t(), a.t(), output.t(), epilogue.t())
+    } else {
+        ([m, n, k], a, b, output, epilogue)
+    };
+    let finish = General { alpha, beta, epilogue };
+    let (rows, columns) = (Dense(a), Dense(b.t()));
+    let blocking = Blocking::of::<T>(arch, a.cols());
+    let plan = Plan::of(a, b, &blocking);
+    let blocking = Blocking { mc: plan.mc, ..blocking };
+    let a = if plan.pack_a { Operand::Source(&rows) } else { Operand::InPlace(a) };
+    let b = if plan.pack_b { Operand::Source(&columns) } else { Operand::InPlace(b) };
+    let product = Product { size, a, b, c, finish };
+    // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
+    unsafe { product.compute_in(arch, pool, blocking) };
+    Ok(())
+}
+
+/// `[m, n, k]`, where they fit.
+fn check<T>(
+    [m, k]: [usize; 2],
+    [k_b, n]: [usize; 2],
+    [m_c, n_c]: [usize; 2],
+    epilogue: Epilogue<'_, T>,
+) -> Result<[usize; 3]> {
     const OP: &str = "gemm";
-    let ([m, k], [k_b, n]) = (a.shape(), b.shape());
-    if k != k_b || c.shape() != [m, n] {
-        let problem = format!(
-            "A is {m}×{k} and B {k_b}×{n}, C is {}×{}: expected m×k, k×n and m×n",
-            c.rows(),
-            c.cols()
-        );
+    if k != k_b || [m_c, n_c] != [m, n] {
+        let problem =
+            format!("A is {m}×{k} and B {k_b}×{n}, C is {m_c}×{n_c}: expected m×k, k×n and m×n");
         return Err(Error::Shape { op: OP, problem });
     }
     match epilogue.bias {
@@ -66,19 +100,5 @@ pub fn gemm_with<T: Element>(
         Bias::PerRow(bias) => check_len(OP, "bias (one for each row)", bias, m)?,
         Bias::PerColumn(bias) => check_len(OP, "bias (one for each column)", bias, n)?,
     }
-    let arch = Arch::current()?;
-    let pool = Pool::for_work(m.saturating_mul(n).saturating_mul(k), PARALLEL_WORK)?;
-    let output = Output { start: c.as_mut_ptr(), strides: c.strides() };
-    // Lanes run along C's columns, so those should be contiguous; where the rows are, Cᵀ = Bᵀ·Aᵀ.
-    let transposed = c.strides()[1].abs() > c.strides()[0].abs();
-    let (size, rows, columns, c, epilogue) = if transposed {
-        ([n, m, k], Dense(b.t()), Dense(a), output.t(), epilogue.t())
-    } else {
-        ([m, n, k], Dense(a), Dense(b.t()), output, epilogue)
-    };
-    let finish = General { alpha, beta, epilogue };
-    let product = Product { size, a: Left::Source(&rows), b: &columns, c, finish };
-    // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
-    unsafe { product.compute(arch, pool) };
-    Ok(())
+    Ok([m, n, k])
 }

@@ -33,7 +33,7 @@ impl<T: Element> PanelSource<T> for Dense<'_, T> {
     #[inline(always)]
     fn pack<S: Simd>(
         &self,
-        _simd: S,
+        simd: S,
         panel: &mut [T],
         width: usize,
         lines: Range<usize>,
@@ -41,23 +41,26 @@ impl<T: Element> PanelSource<T> for Dense<'_, T> {
     ) {
         assert!(lines.end <= self.0.rows() && depth.end <= self.0.cols());
         assert!(lines.len() <= width && panel.len() == width * depth.len());
-        if lines.len() < width {
-            return self.pack_edge(panel, width, lines, depth);
+        let [line_stride, depth_stride] = self.0.strides();
+        if line_stride != 1 && depth_stride == 1 {
+            return self.pack_turned(simd, panel, width, lines, depth);
         }
         // A width known to the compiler turns the copies into plain vector moves.
         match width {
+            _ if lines.len() < width => self.pack_any(panel, width, lines, depth),
             4 => self.pack_full::<4>(panel, lines.start, depth),
             6 => self.pack_full::<6>(panel, lines.start, depth),
             8 => self.pack_full::<8>(panel, lines.start, depth),
             12 => self.pack_full::<12>(panel, lines.start, depth),
             16 => self.pack_full::<16>(panel, lines.start, depth),
             32 => self.pack_full::<32>(panel, lines.start, depth),
-            _ => self.pack_edge(panel, width, lines, depth),
+            _ => self.pack_any(panel, width, lines, depth),
         }
     }
 }
 
 impl<T: Element> Dense<'_, T> {
+    /// Whole panels, lines side by side or far apart.
     #[inline(always)]
     fn pack_full<const W: usize>(&self, panel: &mut [T], line: usize, depth: Range<usize>) {
         let [line_stride, depth_stride] = self.0.strides();
@@ -77,8 +80,43 @@ impl<T: Element> Dense<'_, T> {
         }
     }
 
+    /// Lines that are contiguous along the depth: square by square, transposed in registers.
     #[inline(always)]
-    fn pack_edge(&self, panel: &mut [T], width: usize, lines: Range<usize>, depth: Range<usize>) {
+    fn pack_turned<S: Simd>(
+        &self,
+        simd: S,
+        panel: &mut [T],
+        width: usize,
+        lines: Range<usize>,
+        depth: Range<usize>,
+    ) {
+        let (side, row) = (T::SIDE, self.0.strides()[0]);
+        let mut done = 0;
+        // What a square writes beyond the panel's width, the first square or the next depth overwrites: so the last
+        // square comes first, and one more depth must follow.
+        while done + side < depth.len() {
+            for at in (0..width).step_by(side).rev() {
+                let (first, rows) = (lines.start + at, lines.len().saturating_sub(at).min(side));
+                let from = self.0.at(first.min(lines.end - 1), depth.start + done);
+                // SAFETY: `rows` lines and `side` depths from here on lie within the matrix, checked in `pack`; the last step
+                // ends `side` elements after its beginning at most, and a whole depth, if not a whole
+                // square, follows in the panel: width·(done + side + 1) <= panel.len().
+                let turned = unsafe {
+                    let to = panel.as_mut_ptr().add(done * width + at);
+                    T::transpose(simd, from, row, rows, to, width)
+                };
+                if !turned {
+                    return self.pack_any(panel, width, lines, depth);
+                }
+            }
+            done += side;
+        }
+        self.pack_any(&mut panel[done * width..], width, lines, depth.start + done..depth.end);
+    }
+
+    /// Any lines, element by element.
+    #[inline(always)]
+    fn pack_any(&self, panel: &mut [T], width: usize, lines: Range<usize>, depth: Range<usize>) {
         for (step, d) in panel.chunks_exact_mut(width).zip(depth) {
             let (inside, beyond) = step.split_at_mut(lines.len());
             for (to, line) in inside.iter_mut().zip(lines.clone()) {

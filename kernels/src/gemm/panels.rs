@@ -4,23 +4,26 @@
 //! take from one depth to the next. Packed, the steps are even; on an image, they are the offsets of a filter's taps (or of
 //! the pixels), and nothing needs to be packed.
 
+use std::marker::PhantomData;
+
 use crate::element::Element;
+use crate::view::MatRef;
 
 /// The offset, in elements, of each depth from a line's address.
 pub(crate) trait Steps: Copy {
     /// # Safety
     /// - `d` must be below the depth of the panel.
-    unsafe fn offset(self, d: usize) -> usize;
+    unsafe fn offset(self, d: usize) -> isize;
 }
 
 /// Steps of the same length.
 #[derive(Clone, Copy)]
-pub(crate) struct Even(usize);
+pub(crate) struct Even(isize);
 
 impl Steps for Even {
     #[inline(always)]
-    unsafe fn offset(self, d: usize) -> usize {
-        d * self.0
+    unsafe fn offset(self, d: usize) -> isize {
+        d as isize * self.0
     }
 }
 
@@ -30,9 +33,9 @@ pub(crate) struct Listed(*const usize);
 
 impl Steps for Listed {
     #[inline(always)]
-    unsafe fn offset(self, d: usize) -> usize {
-        // SAFETY: the table is as long as the panel is deep, and `d` is within it.
-        unsafe { *self.0.add(d) }
+    unsafe fn offset(self, d: usize) -> isize {
+        // SAFETY: the table is as long as the panel is deep, and `d` is within it; offsets lie within a slice.
+        unsafe { *self.0.add(d) as isize }
     }
 }
 
@@ -40,7 +43,13 @@ impl Steps for Listed {
 pub(crate) trait Panels<T>: Copy + Sync {
     type Steps: Steps;
 
+    /// Whether a whole panel may be read where the operand ends within it.
+    const PADDED: bool;
+
     fn steps(&self) -> Self::Steps;
+
+    /// Lines of a panel, at whose multiples tiles must begin; 1 where they may begin at any line.
+    fn panel(&self) -> usize;
 
     /// The addresses of the N lines of the panel at element `first` of the block.
     ///
@@ -69,9 +78,16 @@ pub(crate) struct Packed<'a, T> {
 impl<T: Element> Panels<T> for Packed<'_, T> {
     type Steps = Even;
 
+    const PADDED: bool = true;
+
     #[inline(always)]
     fn steps(&self) -> Even {
-        Even(self.width)
+        Even(self.width as isize)
+    }
+
+    #[inline(always)]
+    fn panel(&self) -> usize {
+        self.width
     }
 
     #[inline(always)]
@@ -86,6 +102,88 @@ impl<T: Element> Panels<T> for Packed<'_, T> {
     #[inline(always)]
     unsafe fn columns<const N: usize>(&self, first: usize) -> [usize; N] {
         std::array::from_fn(|j| first + j * self.line)
+    }
+}
+
+/// A dense operand, packed or where it is: which of the two makes no difference to the code that reads it.
+#[derive(Clone, Copy)]
+pub(crate) struct Strided<'a, T> {
+    start: *const T,
+    /// Elements from one line of a tile (a row of A, a register of B) to the next.
+    line: isize,
+    /// Elements from one depth to the next.
+    step: isize,
+    /// Elements from the start to column or row n, over n: the depth of a panel, or the operand's own stride.
+    reach: isize,
+    /// Lines of a panel; 1 of an operand in place.
+    panel: usize,
+    lifetime: PhantomData<&'a [T]>,
+}
+
+// SAFETY: a shared slice with strides.
+unsafe impl<T: Sync> Sync for Strided<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Send for Strided<'_, T> {}
+
+impl<'a, T: Element> Strided<'a, T> {
+    /// Packed panels of `width` over `depth`, whose lines are `line` elements apart: 1 of A, a register of B.
+    pub(crate) fn packed(panels: &'a [T], depth: usize, width: usize, line: usize) -> Self {
+        Self {
+            start: panels.as_ptr(),
+            line: line as isize,
+            step: width as isize,
+            reach: depth as isize,
+            panel: width,
+            lifetime: PhantomData,
+        }
+    }
+
+    /// The rows of `a`, any strides, from (row, depth) on.
+    pub(crate) fn rows(a: MatRef<'a, T>, row: usize, depth: usize) -> Self {
+        let [line, step] = a.strides();
+        let start = a.at(row, depth);
+        Self { start, line, step, reach: line, panel: 1, lifetime: PhantomData }
+    }
+
+    /// Registers of `lanes` along the rows of `b`, which must be contiguous, from (depth, column) on.
+    pub(crate) fn registers(b: MatRef<'a, T>, depth: usize, col: usize, lanes: usize) -> Self {
+        let [step, along] = b.strides();
+        debug_assert!(along == 1 || b.cols() <= 1);
+        let start = b.at(depth, col);
+        Self { start, line: lanes as isize, step, reach: 1, panel: 1, lifetime: PhantomData }
+    }
+
+    /// The same from line `first` on, which must begin a panel.
+    pub(crate) fn starting_at(self, first: usize) -> Self {
+        debug_assert_eq!(first % self.panel, 0);
+        Self { start: self.start.wrapping_offset(first as isize * self.reach), ..self }
+    }
+}
+
+impl<T: Element> Panels<T> for Strided<'_, T> {
+    type Steps = Even;
+
+    const PADDED: bool = false;
+
+    #[inline(always)]
+    fn steps(&self) -> Even {
+        Even(self.step)
+    }
+
+    #[inline(always)]
+    fn panel(&self) -> usize {
+        self.panel
+    }
+
+    #[inline(always)]
+    unsafe fn lines<const N: usize>(&self, first: usize) -> [*const T; N] {
+        let start = self.start.wrapping_offset(first as isize * self.reach);
+        std::array::from_fn(|i| start.wrapping_offset(i as isize * self.line))
+    }
+
+    #[inline(always)]
+    unsafe fn columns<const N: usize>(&self, first: usize) -> [usize; N] {
+        std::array::from_fn(|j| first + j * self.line as usize)
     }
 }
 
@@ -127,9 +225,16 @@ impl<'a, T: Element> Gathered<'a, T> {
 impl<T: Element> Panels<T> for Gathered<'_, T> {
     type Steps = Listed;
 
+    const PADDED: bool = true;
+
     #[inline(always)]
     fn steps(&self) -> Listed {
         Listed(self.depth.as_ptr())
+    }
+
+    #[inline(always)]
+    fn panel(&self) -> usize {
+        1
     }
 
     #[inline(always)]

@@ -1,10 +1,15 @@
 //! Max-pooling, with the place of each maximum for the way back.
 
-use super::Geometry;
+use pulp::{Scalar, Simd, WithSimd};
+
+use super::walk::{Output, Pooling, walk};
+use super::{Geometry, PARALLEL_LEN};
+use crate::arch::Arch;
 use crate::conv::Window;
 use crate::element::Element;
 use crate::error::{Error, Result, check_len};
-use crate::reference;
+use crate::parallel::{Pool, Rows};
+use crate::simd::{MAX_LANES, Vector};
 
 mod private {
     pub trait Sealed {}
@@ -78,9 +83,46 @@ pub fn max_pool_forward<T: Element, I: WindowIndex>(
     y: &mut [T],
     index: &mut [I],
 ) -> Result<()> {
-    check("max_pool_forward", input, window, ("x", x), ("y", y), index)?;
-    reference::pool::max_pool_forward(input, window, x, y, index);
-    Ok(())
+    let geometry = check("max_pool_forward", input, window, ("x", x), ("y", y), index)?;
+    walk(&geometry, Max, x, (y, index))
+}
+
+#[derive(Clone, Copy)]
+struct Max;
+
+/// The largest so far, and its cell as [`Element::of_bits`].
+#[derive(Clone, Copy)]
+struct Best<T: Element, S: Simd> {
+    x: Vector<T, S>,
+    cell: Vector<T, S>,
+}
+
+impl<T: Element> Pooling<T> for Max {
+    type State<S: Simd> = Best<T, S>;
+
+    #[inline(always)]
+    fn first<S: Simd>(self, cell: usize, x: Vector<T, S>) -> Best<T, S> {
+        Best { x, cell: x.like(T::of_bits(cell as u32)) }
+    }
+
+    #[inline(always)]
+    fn next<S: Simd>(self, best: Best<T, S>, cell: usize, x: Vector<T, S>) -> Best<T, S> {
+        let wins = x.beats(best.x);
+        let cell = x.like(T::of_bits(cell as u32));
+        Best { x: wins.select(x, best.x), cell: wins.select(cell, best.cell) }
+    }
+}
+
+impl<T: Element, I: WindowIndex> Output<T, Max> for (&mut [T], &mut [I]) {
+    #[inline(always)]
+    fn store<S: Simd>(&mut self, at: usize, best: Best<T, S>) {
+        best.x.store(&mut self.0[at..]);
+        let cells = best.cell.to_array();
+        let index = &mut self.1[at..][..Vector::<T, S>::len()];
+        for (to, cell) in index.iter_mut().zip(cells) {
+            *to = I::from_usize(cell.low_bits() as usize);
+        }
+    }
 }
 
 /// dx, the gradient by x, from dy, the gradient by y, and the `index` of [`max_pool_forward`]: each
@@ -99,29 +141,156 @@ pub fn max_pool_backward<T: Element, I: WindowIndex>(
     const OP: &str = "max_pool_backward";
     let geometry = check(OP, input, window, ("dx", dx), ("dy", dy), index)?;
     check_index(OP, &geometry, index)?;
-    reference::pool::max_pool_backward(input, window, dy, index, dx);
+    let (planes, y_len) = (geometry.planes, geometry.output_plane_len());
+    let arch = Arch::current()?;
+    let pool = Pool::for_work(dx.len(), PARALLEL_LEN)?;
+    let parts = (
+        Rows::new(dx, planes, geometry.plane_len()),
+        Rows::new(dy, planes, y_len),
+        Rows::new(index, planes, y_len),
+    );
+    let halving = geometry.is_halving();
+    pool.for_each_part(parts, geometry.planes_a_part(), |_, (dx, dy, index)| {
+        let (geometry, dy, index, dx) = (&geometry, dy.data, index.data, dx.data);
+        if halving {
+            arch.dispatch(Double { geometry, dy, index, dx });
+        } else {
+            scatter(geometry, dy, index, dx);
+        }
+    });
     Ok(())
 }
 
 /// Checks that every index names a cell of its window that lies on the plane.
 fn check_index<I: WindowIndex>(op: &'static str, geometry: &Geometry, index: &[I]) -> Result<()> {
-    let Geometry { height, width, out_w, window, .. } = *geometry;
-    let wrong = index.chunks(geometry.output_plane_len()).find_map(|plane| {
-        plane.iter().enumerate().find(|&(at, cell)| {
-            let cell = cell.to_usize();
-            let [fy, fx] = [cell / window.size[1], cell % window.size[1]];
-            let iy = (at / out_w * window.stride[0] + fy).wrapping_sub(window.pad[0]);
-            let ix = (at % out_w * window.stride[1] + fx).wrapping_sub(window.pad[1]);
-            cell >= window.area() || iy >= height || ix >= width
+    // Vectors of maxima, not a search: the pass costs little beside the gradient's.
+    let largest = index.iter().map(|cell| cell.to_usize() as u32).fold(0, u32::max);
+    let Window { size, pad, .. } = geometry.window;
+    let fits = index.is_empty() || (largest as usize) < geometry.window.area();
+    if fits && pad == [0, 0] {
+        return Ok(());
+    }
+    let Geometry { out_h, out_w, .. } = *geometry;
+    let interior = geometry.interior_columns();
+    let wrong = index.chunks_exact(out_w).enumerate().find_map(|(row, index)| {
+        let rows = geometry.rows_on_plane(row % out_h);
+        let inside = fits && rows.len() == size[0];
+        // Only windows over the border are looked at, where the others cannot be wrong.
+        let skipped = if inside { interior.clone() } else { 0..0 };
+        (0..skipped.start).chain(skipped.end..out_w).find_map(|ox| {
+            let cell = index[ox].to_usize();
+            let on_plane = rows.contains(&(cell / size[1]))
+                && geometry.columns_on_plane(ox).contains(&(cell % size[1]));
+            (!on_plane).then_some(cell)
         })
     });
     match wrong {
-        Some((_, cell)) => Err(Error::Argument {
+        Some(cell) => Err(Error::Argument {
             op,
             name: "index",
-            value: cell.to_usize().to_string(),
+            value: cell.to_string(),
             expected: "a cell of the window that is on the plane",
         }),
         None => Ok(()),
+    }
+}
+
+/// The way back of 2×2 windows side by side: every element of dy to its place, 0 to the three others,
+/// and so each element of dx is written once.
+struct Double<'a, T, I> {
+    geometry: &'a Geometry,
+    dy: &'a [T],
+    index: &'a [I],
+    dx: &'a mut [T],
+}
+
+impl<T: Element, I: WindowIndex> WithSimd for Double<'_, T, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { geometry, dy, index, dx } = self;
+        let &Geometry { width, out_h, out_w, .. } = geometry;
+        let lanes = Vector::<T, S>::len();
+        let mut windows = dy.chunks_exact(out_w).zip(index.chunks_exact(out_w));
+        for dx in dx.chunks_exact_mut(geometry.plane_len()) {
+            let (rows, below) = dx.split_at_mut(2 * out_h * width);
+            below.fill(T::zero());
+            for (rows, (dy, index)) in rows.chunks_exact_mut(2 * width).zip(&mut windows) {
+                let (upper, lower) = rows.split_at_mut(width);
+                let (upper, beside) = upper.split_at_mut(2 * out_w);
+                beside.fill(T::zero());
+                let (lower, beside) = lower.split_at_mut(2 * out_w);
+                beside.fill(T::zero());
+                let mut ox = 0;
+                while ox + lanes <= out_w {
+                    double(simd, dy, index, [upper, lower], ox);
+                    ox += lanes;
+                }
+                if ox < out_w && out_w >= lanes {
+                    // The last register again takes what the one before took.
+                    double(simd, dy, index, [upper, lower], out_w - lanes);
+                    ox = out_w;
+                }
+                for ox in ox..out_w {
+                    double(Scalar::new(), dy, index, [upper, lower], ox);
+                }
+            }
+        }
+    }
+}
+
+/// A register of windows from column `ox`.
+#[inline(always)]
+fn double<T: Element, I: WindowIndex, S: Simd>(
+    simd: S,
+    dy: &[T],
+    index: &[I],
+    rows: [&mut [T]; 2],
+    ox: usize,
+) {
+    let lanes = Vector::<T, S>::len();
+    let mut cells = [T::zero(); MAX_LANES];
+    for (to, cell) in cells.iter_mut().zip(&index[ox..][..lanes]) {
+        // As a number: were denormals flushed, bits would compare equal.
+        *to = T::of(cell.to_usize() as f64);
+    }
+    let (cells, zero) = (Vector::load(simd, &cells), Vector::zero(simd));
+    // 0 + dy, as the definition has it: −0 becomes 0.
+    let dy = zero + Vector::load(simd, &dy[ox..]);
+    for (row, first) in rows.into_iter().zip([0.0, 2.0]) {
+        let even = cells.eq(cells.like(T::of(first))).select(dy, zero);
+        let odd = cells.eq(cells.like(T::of(first + 1.0))).select(dy, zero);
+        let [left, right] = even.interleave(odd);
+        let (to_left, to_right) = row[2 * ox..][..2 * lanes].split_at_mut(lanes);
+        left.store(to_left);
+        right.store(to_right);
+    }
+}
+
+/// The way back of any windows, one by one: every element of dy is added to its place.
+fn scatter<T: Element, I: WindowIndex>(geometry: &Geometry, dy: &[T], index: &[I], dx: &mut [T]) {
+    let &Geometry { width, out_h, out_w, window, .. } = geometry;
+    let Window { size, stride, pad } = window;
+    // How far a cell's place is from its window's; divided out once for windows of a usual size.
+    let offset = |cell: usize| cell / size[1] * width + cell % size[1];
+    let mut offsets = [0; 64];
+    let in_table = window.area() <= offsets.len();
+    if in_table {
+        (0..window.area()).for_each(|cell| offsets[cell] = offset(cell));
+    }
+    let mut windows = dy.chunks_exact(out_w).zip(index.chunks_exact(out_w));
+    for dx in dx.chunks_exact_mut(geometry.plane_len()) {
+        dx.fill(T::zero());
+        for (oy, (dy, index)) in (0..out_h).zip(&mut windows) {
+            let mut at = oy * stride[0] * width;
+            for (&dy, cell) in dy.iter().zip(index) {
+                let cell = cell.to_usize();
+                let offset = if in_table { offsets[cell % 64] } else { offset(cell) };
+                // On the plane, as was checked, once the padding is subtracted.
+                dx[at + offset - pad[0] * width - pad[1]] += dy;
+                at += stride[1];
+            }
+        }
     }
 }

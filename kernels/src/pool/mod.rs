@@ -6,12 +6,21 @@
 
 mod average;
 mod max;
+mod walk;
 
 pub use average::{average_pool_backward, average_pool_forward};
 pub use max::{WindowIndex, max_pool_backward, max_pool_forward};
 
+use std::ops::Range;
+
 use crate::conv::Window;
 use crate::error::{Error, Result, checked_size};
+
+/// Elements of x below which waking a thread costs more than the work.
+const PARALLEL_LEN: usize = 1 << 16;
+
+/// Elements of x a task takes: with what is written, they stay in L2.
+const PART_LEN: usize = 1 << 14;
 
 /// A pooling whose shapes fit.
 #[derive(Clone, Copy)]
@@ -52,12 +61,54 @@ impl Geometry {
     }
 
     /// Elements of one plane of x.
+    #[inline]
     fn plane_len(&self) -> usize {
         self.height * self.width
     }
 
     /// Elements of one plane of y.
+    #[inline]
     fn output_plane_len(&self) -> usize {
         self.out_h * self.out_w
+    }
+
+    /// Planes a task takes.
+    fn planes_a_part(&self) -> usize {
+        (PART_LEN / self.plane_len()).max(1)
+    }
+
+    /// 2×2 windows side by side: the pooling that networks use.
+    fn is_halving(&self) -> bool {
+        self.window == Window::new(2, 2).stride(2)
+    }
+
+    /// The rows of the windows of row `oy` of y that lie on the plane. Never empty.
+    #[inline]
+    fn rows_on_plane(&self, oy: usize) -> Range<usize> {
+        self.cells_on_plane(0, self.height, oy)
+    }
+
+    /// The columns of the windows of column `ox` of y that lie on the plane. Never empty.
+    #[inline]
+    fn columns_on_plane(&self, ox: usize) -> Range<usize> {
+        self.cells_on_plane(1, self.width, ox)
+    }
+
+    #[inline]
+    fn cells_on_plane(&self, axis: usize, len: usize, at: usize) -> Range<usize> {
+        let Window { size, stride, pad } = self.window;
+        let start = at * stride[axis];
+        pad[axis].saturating_sub(start)..size[axis].min(len + pad[axis] - start)
+    }
+
+    /// The columns of y whose windows lie within the rows of the plane.
+    fn interior_columns(&self) -> Range<usize> {
+        let Window { size, stride, pad } = self.window;
+        let start = pad[1].div_ceil(stride[1]).min(self.out_w);
+        let end = match (self.width + pad[1]).checked_sub(size[1]) {
+            Some(room) => (room / stride[1] + 1).min(self.out_w),
+            None => start,
+        };
+        start..end.max(start)
     }
 }

@@ -19,6 +19,35 @@ pub const PRODUCTS: [(&str, [usize; 3]); 14] = [
     ("one sample", [1, 100, 784]),
 ];
 
+/// Sizes of square products, from what fits L1 to what fits nothing.
+pub const SQUARES: [usize; 12] = [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048];
+
+/// Tall products of a convolution by way of its column matrix: m, n, k.
+pub const TALL: [[usize; 3]; 2] = [[57600, 30, 25], [78400, 16, 144]];
+
+/// The fully connected layers of the book's five networks: inputs, outputs.
+pub const AFFINE: [(&str, [usize; 2]); 7] = [
+    ("two-layer 1", [784, 50]),
+    ("two-layer 2", [50, 10]),
+    ("mlp 1", [784, 100]),
+    ("mlp hidden", [100, 100]),
+    ("mlp output", [100, 10]),
+    ("simple", [4320, 100]),
+    ("deep", [1024, 50]),
+];
+
+/// The products of a fully connected layer: which operands are transposed, and m, n, k.
+pub fn affine_products(
+    [inputs, outputs]: [usize; 2],
+    batch: usize,
+) -> [(&'static str, [bool; 2], [usize; 3]); 3] {
+    [
+        ("forward", [false, false], [batch, outputs, inputs]),
+        ("weights", [true, false], [inputs, outputs, batch]),
+        ("inputs", [false, true], [batch, inputs, outputs]),
+    ]
+}
+
 /// A square convolution of stride 1.
 #[derive(Debug, Clone, Copy)]
 pub struct Convolution {

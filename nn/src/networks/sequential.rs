@@ -98,6 +98,16 @@ impl<T: Element> Sequential<T> {
         self.seed
     }
 
+    /// How many steps of training it has taken: with the seed, the key of its dropouts' masks.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Sets the number of steps taken, to go on where a copy stopped.
+    pub fn set_step(&mut self, step: u64) {
+        self.step = step;
+    }
+
     /// Whether steps and predictions go by a plan of the whole network or layer by layer (the default): the results differ by
     /// rounding alone. A network with a layer that no plan knows always runs layer by layer; [`Sequential::explain`] says so.
     pub fn use_engine(&mut self, planned: bool) {
@@ -144,7 +154,16 @@ impl<T: Element> Sequential<T> {
     /// # Errors
     /// [`Error::Shape`] where x does not hold samples of the network's input.
     pub fn predict(&mut self, x: impl IntoTensor<T>) -> Result<Array2<T>> {
-        let y = self.scores(x.into_tensor())?;
+        self.predict_in(x, Mode::Test)
+    }
+
+    /// [`Sequential::predict`] in a given mode: [`Sequential::train_mode`] for dropout and batch normalisation as in training.
+    ///
+    /// # Errors
+    /// As [`Sequential::predict`].
+    pub fn predict_in(&mut self, x: impl IntoTensor<T>, mode: Mode) -> Result<Array2<T>> {
+        let x = x.into_tensor();
+        let y = if mode == Mode::Test { self.scores(x)? } else { self.forward(x, mode)? };
         let shape = y.shape().to_vec();
         y.into_owned()
             .into_dimensionality::<Ix2>()
@@ -156,7 +175,20 @@ impl<T: Element> Sequential<T> {
     /// # Errors
     /// As [`Sequential::predict`], and where the labels do not fit.
     pub fn loss<'a>(&mut self, x: impl IntoTensor<T>, t: impl Into<Labels<'a, T>>) -> Result<T> {
-        self.loss_in(x.into_tensor(), &t.into(), Mode::Test)
+        self.loss_in(x, t, Mode::Test)
+    }
+
+    /// [`Sequential::loss`] in a given mode, as [`Sequential::predict_in`].
+    ///
+    /// # Errors
+    /// As [`Sequential::loss`].
+    pub fn loss_in<'a>(
+        &mut self,
+        x: impl IntoTensor<T>,
+        t: impl Into<Labels<'a, T>>,
+        mode: Mode,
+    ) -> Result<T> {
+        self.forward_loss(x.into_tensor(), &t.into(), mode)
     }
 
     /// The share of samples whose highest score is their label's.
@@ -219,7 +251,7 @@ impl<T: Element> Sequential<T> {
 
     /// The loss, by a forward and a backward pass of the layers.
     fn gradient_by_layers(&mut self, x: Tensor<T>, t: &Labels<'_, T>, mode: Mode) -> Result<T> {
-        let loss = self.loss_in(x, t, mode)?;
+        let loss = self.forward_loss(x, t, mode)?;
         let mut dout = Some(self.loss.backward(t)?);
         let first = self.layers.iter().position(|layer| !layer.parameters().is_empty());
         let first = first.unwrap_or(self.layers.len());
@@ -278,7 +310,7 @@ impl<T: Element> Sequential<T> {
             let gradient = numerical_gradient(
                 |value| {
                     self.parameters_mut()[index].1.value.assign(value);
-                    self.loss_in(x.clone(), &t, mode)
+                    self.forward_loss(x.clone(), &t, mode)
                 },
                 &mut value,
             );
@@ -289,7 +321,8 @@ impl<T: Element> Sequential<T> {
         Ok(gradients)
     }
 
-    fn train_mode(&self) -> Mode {
+    /// The mode of the next step of training.
+    pub fn train_mode(&self) -> Mode {
         Mode::Train { seed: self.seed, step: self.step }
     }
 
@@ -317,7 +350,7 @@ impl<T: Element> Sequential<T> {
         self.layers.iter_mut().try_fold(reshape(x, &batch), |x, layer| layer.forward(x, mode))
     }
 
-    fn loss_in(&mut self, x: Tensor<T>, t: &Labels<'_, T>, mode: Mode) -> Result<T> {
+    fn forward_loss(&mut self, x: Tensor<T>, t: &Labels<'_, T>, mode: Mode) -> Result<T> {
         let scores = self.forward(x, mode)?;
         Ok(self.loss.forward(scores, t)? + self.penalty()?)
     }

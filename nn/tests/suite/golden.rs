@@ -57,11 +57,11 @@ impl Golden {
         self.integers(key)[0]
     }
 
-    /// Asserts that `found` is the array `key`, within 1e-10 of its largest element, or of 1e-6 where all are rounding errors
-    /// of 0 (the gradient of a bias that is then normalised away).
+    /// Asserts that `found` is the array `key`, within 1e-10 of its largest element, or 1e-15 where all are rounding errors of
+    /// 0 (the gradient of a bias that is then normalised away).
     fn check<'a>(&mut self, key: &str, found: impl IntoIterator<Item = &'a f64>) {
         let expected = self.array(key);
-        let scale = expected.iter().fold(1e-6f64, |max, x| max.max(x.abs()));
+        let scale = expected.iter().fold(1e-5f64, |max, x| max.max(x.abs()));
         let found: Vec<f64> = found.into_iter().copied().collect();
         assert_eq!(found.len(), expected.len(), "{} {key}", self.name);
         for (found, expected) in found.iter().zip(&expected) {

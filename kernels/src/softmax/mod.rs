@@ -4,9 +4,17 @@
 //! throughout, and so does one whose largest score is ±∞ (as ∞ − ∞ does in NumPy), except that its
 //! log-sum-exp is that ±∞.
 
+mod loss;
+mod rows;
+
+use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::{Error, Result, check_len};
-use crate::reference;
+use crate::parallel::{Parts, Pool, Rows};
+use crate::simd::MAX_LANES;
+use crate::workspace::with_scratch;
+use loss::{CrossEntropy, Gradient, Scores};
+use rows::{Softmax, scratch_len};
 
 /// What the rows should have been.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +65,54 @@ impl<T> Target<'_, T> {
     }
 }
 
+/// Elements below which waking a thread costs more than the work.
+const PARALLEL_LEN: usize = 1 << 14;
+
+/// Elements a task takes: they stay in L1 for the passes over them.
+const PART_LEN: usize = 1 << 12;
+
+/// Rows a task takes; whole registers of them.
+fn rows_a_part(classes: usize) -> usize {
+    match PART_LEN / classes {
+        0 => 1,
+        rows => rows.next_multiple_of(MAX_LANES),
+    }
+}
+
+/// The rows of a target, as parts.
+struct TargetRows<'a, T> {
+    target: Target<'a, T>,
+    rows: usize,
+    classes: usize,
+}
+
+impl<'a, T> Target<'a, T> {
+    fn rows(self, rows: usize, classes: usize) -> TargetRows<'a, T> {
+        TargetRows { target: self, rows, classes }
+    }
+}
+
+impl<T: Element> Parts for TargetRows<'_, T> {
+    fn len(&self) -> usize {
+        self.rows
+    }
+
+    fn split(self, at: usize) -> (Self, Self) {
+        let Self { target, rows, classes } = self;
+        let (left, right) = match target {
+            Target::Labels(labels) => {
+                let (left, right) = labels.split_at(at);
+                (Target::Labels(left), Target::Labels(right))
+            }
+            Target::OneHot(t) => {
+                let (left, right) = t.split_at(at * classes);
+                (Target::OneHot(left), Target::OneHot(right))
+            }
+        };
+        (left.rows(at, classes), right.rows(rows - at, classes))
+    }
+}
+
 /// y = softmax(x) row by row: e^(x − max) over its sum (chapter 3).
 ///
 /// # Errors
@@ -65,7 +121,15 @@ pub fn softmax_rows<T: Element>(x: &[T], classes: usize, y: &mut [T]) -> Result<
     const OP: &str = "softmax_rows";
     check_rows(OP, x, classes)?;
     check_len(OP, "y", y, x.len())?;
-    reference::softmax::softmax_rows(x, classes, y);
+    let (rows, pool) = (x.len() / classes, Pool::for_work(x.len(), PARALLEL_LEN)?);
+    let arch = Arch::current()?;
+    let parts = (Rows::new(x, rows, classes), Rows::new(y, rows, classes));
+    pool.for_each_part(parts, rows_a_part(classes), |_, (x, y)| {
+        with_scratch(scratch_len(classes), |scratch| {
+            let (x, y) = (x.data, y.data);
+            arch.dispatch(Softmax { x, classes, y, log_sums: &mut [], scratch });
+        });
+    });
     Ok(())
 }
 
@@ -78,7 +142,14 @@ pub fn log_sum_exp_rows<T: Element>(x: &[T], classes: usize, out: &mut [T]) -> R
     const OP: &str = "log_sum_exp_rows";
     let rows = check_rows(OP, x, classes)?;
     check_len(OP, "out", out, rows)?;
-    reference::softmax::log_sum_exp_rows(x, classes, out);
+    let pool = Pool::for_work(x.len(), PARALLEL_LEN)?;
+    let arch = Arch::current()?;
+    let parts = (Rows::new(x, rows, classes), out);
+    pool.for_each_part(parts, rows_a_part(classes), |_, (x, log_sums)| {
+        with_scratch(scratch_len(classes), |scratch| {
+            arch.dispatch(Softmax { x: x.data, classes, y: &mut [], log_sums, scratch });
+        });
+    });
     Ok(())
 }
 
@@ -97,7 +168,14 @@ pub fn cross_entropy<T: Element>(
     const OP: &str = "cross_entropy";
     let rows = check_some_rows(OP, y, classes)?;
     target.check(OP, rows, classes)?;
-    Ok(reference::softmax::cross_entropy(y, classes, target, epsilon))
+    let pool = Pool::for_work(y.len(), PARALLEL_LEN)?;
+    let arch = Arch::current()?;
+    let parts = (Rows::new(y, rows, classes), target.rows(rows, classes));
+    let sum = pool.sum_parts(parts, rows_a_part(classes), |(y, target)| {
+        let scores = Scores::Probabilities { y: y.data, epsilon };
+        arch.dispatch(CrossEntropy { scores, classes, target: target.target })
+    });
+    Ok(T::of(sum / rows as f64))
 }
 
 /// y = softmax(x) and, returned, its cross-entropy with the target: the book's `SoftmaxWithLoss`
@@ -119,7 +197,25 @@ pub fn softmax_cross_entropy<T: Element>(
     let rows = check_some_rows(OP, x, classes)?;
     check_len(OP, "y", y, x.len())?;
     target.check(OP, rows, classes)?;
-    Ok(reference::softmax::softmax_cross_entropy(x, classes, target, epsilon, y))
+    let pool = Pool::for_work(x.len(), PARALLEL_LEN)?;
+    let arch = Arch::current()?;
+    let parts =
+        (Rows::new(x, rows, classes), target.rows(rows, classes), Rows::new(y, rows, classes));
+    let sum = pool.sum_parts(parts, rows_a_part(classes), |(x, target, y)| {
+        let (x, y, target) = (x.data, y.data, target.target);
+        // The book's epsilon needs no logarithms of the sums.
+        let log_sums = if epsilon == T::zero() { x.len() / classes } else { 0 };
+        with_scratch(scratch_len(classes) + log_sums, |scratch| {
+            let (log_sums, scratch) = scratch.split_at_mut(log_sums);
+            arch.dispatch(Softmax { x, classes, y: &mut *y, log_sums, scratch });
+            let scores = match epsilon == T::zero() {
+                true => Scores::Logits { x, log_sums },
+                false => Scores::Probabilities { y, epsilon },
+            };
+            arch.dispatch(CrossEntropy { scores, classes, target })
+        })
+    });
+    Ok(T::of(sum / rows as f64))
 }
 
 /// dx = (y − t)/rows: the gradient of [`softmax_cross_entropy`] by x, from its y. (The gradient of
@@ -137,6 +233,14 @@ pub fn softmax_cross_entropy_backward<T: Element>(
     let rows = check_some_rows(OP, y, classes)?;
     check_len(OP, "dx", dx, y.len())?;
     target.check(OP, rows, classes)?;
-    reference::softmax::softmax_cross_entropy_backward(y, classes, target, dx);
+    let pool = Pool::for_work(y.len(), PARALLEL_LEN)?;
+    let arch = Arch::current()?;
+    let count = T::of(rows as f64);
+    let parts =
+        (Rows::new(y, rows, classes), target.rows(rows, classes), Rows::new(dx, rows, classes));
+    pool.for_each_part(parts, rows_a_part(classes), |_, (y, target, dx)| {
+        let (y, dx, target) = (y.data, dx.data, target.target);
+        arch.dispatch(Gradient { y, classes, target, rows: count, dx });
+    });
     Ok(())
 }

@@ -3,9 +3,15 @@
 //! `x` is (batch, channels, inner). Per feature, as in the book (chapter 6), is [N, D, 1]; per
 //! channel of an image is [N, C, H·W]. Source: Ioffe and Szegedy, "Batch Normalization" (2015).
 
+mod apply;
+mod sums;
+
+use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::{Error, Result, check_len, checked_size};
-use crate::reference;
+use crate::parallel::Pool;
+use apply::{Gradient, Normalize, apply};
+use sums::{Gradients, SquaredDistance, SumChannels, Value};
 
 /// The statistics of a batch, one of each a channel.
 #[derive(Debug)]
@@ -28,6 +34,17 @@ fn check_shape(
         Some(&(operand, found)) => Err(Error::Length { op, operand, expected, found }),
         None => Ok(()),
     }
+}
+
+/// Elements below which waking a thread costs more than the work.
+const PARALLEL_LEN: usize = 1 << 16;
+
+/// Elements whose sums a task takes: the second pass over them finds them in L2.
+const PART_LEN: usize = 1 << 15;
+
+/// Channels whose sums a task takes.
+fn channels_a_part([batch, _, inner]: [usize; 3]) -> usize {
+    (PART_LEN / (batch * inner)).max(1)
 }
 
 fn check_batch(op: &'static str, shape: [usize; 3]) -> Result<()> {
@@ -62,8 +79,27 @@ pub fn batch_norm_forward<T: Element>(
     check_len(OP, "var", statistics.var, shape[1])?;
     check_len(OP, "inv_std", statistics.inv_std, shape[1])?;
     check_batch(OP, shape)?;
-    reference::batch_norm::batch_norm_forward(shape, x, gamma, beta, epsilon, y, statistics);
-    Ok(())
+    let BatchStatistics { mean, var, inv_std } = statistics;
+    let arch = Arch::current()?;
+    let pool = Pool::for_work(x.len(), PARALLEL_LEN)?;
+    let count = T::of((shape[0] * shape[2]) as f64);
+    let channels = channels_a_part(shape);
+    let parts = (&mut *mean, &mut *var, &mut *inv_std);
+    pool.for_each_part(parts, channels, |part, (mean, var, inv_std)| {
+        let first = part * channels;
+        let inputs = [x];
+        let (constants, sums) = ([&*var, &*var], [&mut *mean]);
+        arch.dispatch(SumChannels { shape, term: Value, inputs, first, constants, sums });
+        mean.iter_mut().for_each(|mean| *mean /= count);
+        let (constants, sums) = ([&*mean, &*mean], [&mut *var]);
+        let term = SquaredDistance;
+        arch.dispatch(SumChannels { shape, term, inputs, first, constants, sums });
+        for (var, inv_std) in var.iter_mut().zip(inv_std) {
+            *var /= count;
+            *inv_std = T::one() / (*var + epsilon).sqrt();
+        }
+    });
+    apply(shape, Normalize, [x], |c| [gamma[c], mean[c], inv_std[c], beta[c]], y)
 }
 
 /// y = gamma·(x − mean)/√(var + epsilon) + beta with given statistics (a layer's running ones).
@@ -88,8 +124,8 @@ pub fn batch_norm_inference<T: Element>(
     check_len(OP, "beta", beta, shape[1])?;
     check_len(OP, "mean", mean, shape[1])?;
     check_len(OP, "var", var, shape[1])?;
-    reference::batch_norm::batch_norm_inference(shape, x, gamma, beta, mean, var, epsilon, y);
-    Ok(())
+    let inv_std = |c: usize| T::one() / (var[c] + epsilon).sqrt();
+    apply(shape, Normalize, [x], |c| [gamma[c], mean[c], inv_std(c), beta[c]], y)
 }
 
 /// The gradients of [`batch_norm_forward`] by x, gamma and beta, from dy and the forward's x, mean
@@ -118,8 +154,19 @@ pub fn batch_norm_backward<T: Element>(
     check_len(OP, "dgamma", dgamma, shape[1])?;
     check_len(OP, "dbeta", dbeta, shape[1])?;
     check_batch(OP, shape)?;
-    reference::batch_norm::batch_norm_backward(
-        shape, x, gamma, mean, inv_std, dy, dx, dgamma, dbeta,
-    );
-    Ok(())
+    let arch = Arch::current()?;
+    let pool = Pool::for_work(2 * x.len(), PARALLEL_LEN)?;
+    let channels = channels_a_part(shape);
+    let parts = ((&mut *dgamma, &mut *dbeta), (mean, inv_std));
+    pool.for_each_part(parts, channels, |part, ((dgamma, dbeta), (mean, inv_std))| {
+        let (first, inputs) = (part * channels, [x, dy]);
+        let (constants, sums) = ([mean, inv_std], [dbeta, dgamma]);
+        arch.dispatch(SumChannels { shape, term: Gradients, inputs, first, constants, sums });
+    });
+    let count = T::of((shape[0] * shape[2]) as f64);
+    let constants = |c: usize| {
+        let slope = inv_std[c] * (dgamma[c] / count);
+        [gamma[c] * inv_std[c], mean[c], slope, dbeta[c] / count]
+    };
+    apply(shape, Gradient, [x, dy], constants, dx)
 }

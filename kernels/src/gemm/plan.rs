@@ -1,0 +1,74 @@
+//! Which operands are packed, decided by their shapes and strides alone.
+
+use super::blocking::Blocking;
+use super::caches::Caches;
+use crate::element::Element;
+use crate::view::MatRef;
+
+/// Whether A and B are rearranged into panels first, or read where they are.
+///
+/// Packing reads and writes an operand once more, and pays off only over many uses: A's elements are used once for each
+/// panel of B, B's once for each tile of rows.
+pub(super) struct Plan {
+    pub(super) pack_a: bool,
+    pub(super) pack_b: bool,
+    /// Rows of a block of A.
+    pub(super) mc: usize,
+}
+
+/// Rows of C below which B is not worth packing, whatever its size.
+const ROWS_TO_PACK_B: usize = 48;
+/// Columns of C, and depth, from which A is worth packing where its elements lie badly.
+const COLUMNS_TO_PACK_A: usize = 48;
+const DEPTH_TO_PACK_A: usize = 32;
+/// Columns of C from which A is worth packing wherever its rows are not contiguous.
+const COLUMNS_TO_PACK_COLUMNS_OF_A: usize = 256;
+
+impl Plan {
+    pub(super) fn of<T: Element>(a: MatRef<'_, T>, b: MatRef<'_, T>, blocking: &Blocking) -> Self {
+        let (pack_a, pack_b) = (Self::of_left(a, b.cols()), Self::of_right(a.rows(), b, blocking));
+        // Where all of B's block fits L1, A's block need not be large: A and C pass through once.
+        let small = Caches::of_machine().l1 / 2;
+        let mc = if !pack_a && block_bytes(b, blocking) <= small {
+            (small / (blocking.kc * size_of::<T>())).next_multiple_of(4 * blocking.mr)
+        } else {
+            blocking.mc
+        };
+        Self { pack_a, pack_b, mc }
+    }
+
+    /// Whether A is packed for a product of `n` columns: it is read element by element, so any strides will do as long
+    /// as its lines do not drive each other out of the cache. Contiguous rows are 6 lines at a time;
+    /// contiguous columns are as many as the block is deep.
+    pub(super) fn of_left<T: Element>(a: MatRef<'_, T>, n: usize) -> bool {
+        let [line, step] = a.strides().map(isize::unsigned_abs);
+        n >= COLUMNS_TO_PACK_A
+            && a.cols() >= DEPTH_TO_PACK_A
+            && line < step
+            && (n >= COLUMNS_TO_PACK_COLUMNS_OF_A || is_aliased(step * size_of::<T>()))
+    }
+
+    /// Whether B is packed for a product of `m` rows. Its rows can be loaded in registers where they are, if they are contiguous:
+    /// a few of them stay in L1 or L2 as the tiles pass, many lie too far apart, and where they begin at odd addresses
+    /// too many registers straddle two lines of the cache.
+    pub(super) fn of_right<T: Element>(m: usize, b: MatRef<'_, T>, blocking: &Blocking) -> bool {
+        let [step, along] = b.strides();
+        if along != 1 && b.cols() > 1 {
+            return true;
+        }
+        let (caches, step, block) =
+            (Caches::of_machine(), step.unsigned_abs() * size_of::<T>(), block_bytes(b, blocking));
+        let large = block > caches.l2 / 4 || (is_aliased(step) && block > caches.l1 * 2);
+        m >= ROWS_TO_PACK_B && (large || !step.is_multiple_of(16))
+    }
+}
+
+/// Bytes of B over a block's depth.
+fn block_bytes<T: Element>(b: MatRef<'_, T>, blocking: &Blocking) -> usize {
+    blocking.kc.min(b.rows()).saturating_mul(b.cols()).saturating_mul(size_of::<T>())
+}
+
+/// Whether lines so many bytes apart fall into a few sets of the cache: multiples of half a page.
+fn is_aliased(stride: usize) -> bool {
+    stride >= 2048 && stride.is_multiple_of(2048)
+}

@@ -1,0 +1,243 @@
+//! One walk over the windows of every plane, forward, whatever the pooling.
+//!
+//! Registers lie along a row of y, filled from a row of x for each cell of the windows; where 2×2
+//! windows lie side by side, every element is read once and pairs of registers are taken apart. A row
+//! need not end with a register: what the last one writes beyond the row is written again by those
+//! that follow. Windows over the border, and the last of a task, are taken one at a time by the same
+//! code, in registers of one element.
+
+use std::ops::Range;
+
+use pulp::{Scalar, Simd, WithSimd};
+
+use super::{Geometry, PARALLEL_LEN};
+use crate::arch::Arch;
+use crate::element::Element;
+use crate::error::Result;
+use crate::parallel::{Parts, Pool, Rows};
+use crate::simd::{MAX_LANES, Vector};
+
+/// How the cells of a window become an element of y.
+pub(super) trait Pooling<T: Element>: Copy + Sync {
+    /// What is known of a register of windows after some of their cells.
+    type State<S: Simd>: Copy;
+
+    /// After the first cell of each window.
+    fn first<S: Simd>(self, cell: usize, x: Vector<T, S>) -> Self::State<S>;
+
+    /// After another cell, in the order of the cells.
+    fn next<S: Simd>(self, state: Self::State<S>, cell: usize, x: Vector<T, S>) -> Self::State<S>;
+}
+
+/// Where the results of a pooling go.
+pub(super) trait Output<T: Element, P: Pooling<T>>: Parts {
+    /// Writes the results of the windows from `at`, one a lane.
+    fn store<S: Simd>(&mut self, at: usize, state: P::State<S>);
+}
+
+/// Pools every plane of `x` into `y`.
+pub(super) fn walk<T: Element, P: Pooling<T>, Y: Output<T, P>>(
+    geometry: &Geometry,
+    pooling: P,
+    x: &[T],
+    y: Y,
+) -> Result<()> {
+    let planes = geometry.planes;
+    let arch = Arch::current()?;
+    let pool = Pool::for_work(x.len(), PARALLEL_LEN)?;
+    let parts = (
+        Rows::new(x, planes, geometry.plane_len()),
+        Rows::new(y, planes, geometry.output_plane_len()),
+    );
+    let halving = geometry.is_halving();
+    pool.for_each_part(parts, geometry.planes_a_part(), |_, (x, y)| {
+        let (x, y) = (x.data, y.data);
+        match geometry.window.stride[1] {
+            _ if halving => arch.dispatch(Halve { geometry, pooling, x, y }),
+            1 => arch.dispatch(Walk::<_, _, _, 1> { geometry, pooling, x, y }),
+            2 => arch.dispatch(Walk::<_, _, _, 2> { geometry, pooling, x, y }),
+            _ => arch.dispatch(Walk::<_, _, _, 0> { geometry, pooling, x, y }),
+        }
+    });
+    Ok(())
+}
+
+/// Windows of 2×2 cells side by side.
+struct Halve<'a, T, P, Y> {
+    geometry: &'a Geometry,
+    pooling: P,
+    x: &'a [T],
+    y: Y,
+}
+
+impl<T: Element, P: Pooling<T>, Y: Output<T, P>> WithSimd for Halve<'_, T, P, Y> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { geometry, pooling, x, mut y } = self;
+        let &Geometry { width, out_h, out_w, .. } = geometry;
+        let (lanes, y_len) = (Vector::<T, S>::len(), y.len());
+        let mut at = 0;
+        for plane in 0..x.len() / geometry.plane_len() {
+            for oy in 0..out_h {
+                let upper = plane * geometry.plane_len() + 2 * oy * width;
+                let (upper, lower) = (&x[upper..], &x[upper + width..]);
+                let mut ox = 0;
+                while ox < out_w && at + ox + lanes <= y_len && 2 * (ox + lanes) <= lower.len() {
+                    halve(simd, pooling, [&upper[2 * ox..], &lower[2 * ox..]], &mut y, at + ox);
+                    ox += lanes;
+                }
+                for ox in ox..out_w {
+                    let rows = [&upper[2 * ox..], &lower[2 * ox..]];
+                    halve(Scalar::new(), pooling, rows, &mut y, at + ox);
+                }
+                at += out_w;
+            }
+        }
+    }
+}
+
+/// A register of windows, which begin with `rows`.
+#[inline(always)]
+fn halve<T: Element, P: Pooling<T>, Y: Output<T, P>, S: Simd>(
+    simd: S,
+    pooling: P,
+    rows: [&[T]; 2],
+    y: &mut Y,
+    at: usize,
+) {
+    let ([a, b], [c, d]) = (load_pairs(simd, rows[0]), load_pairs(simd, rows[1]));
+    let state = pooling.first(0, a);
+    let state = pooling.next(state, 1, b);
+    let state = pooling.next(state, 2, c);
+    y.store(at, pooling.next(state, 3, d));
+}
+
+/// The even and the odd ones of the first elements of `x`.
+#[inline(always)]
+fn load_pairs<T: Element, S: Simd>(simd: S, x: &[T]) -> [Vector<T, S>; 2] {
+    let (left, right) = x[..2 * Vector::<T, S>::len()].split_at(Vector::<T, S>::len());
+    Vector::load(simd, left).deinterleave(Vector::load(simd, right))
+}
+
+/// Windows that move by `STRIDE` columns, or for 0 by what the geometry says.
+struct Walk<'a, T, P, Y, const STRIDE: usize> {
+    geometry: &'a Geometry,
+    pooling: P,
+    x: &'a [T],
+    y: Y,
+}
+
+impl<T: Element, P: Pooling<T>, Y: Output<T, P>, const STRIDE: usize> WithSimd
+    for Walk<'_, T, P, Y, STRIDE>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { geometry, pooling, x, mut y } = self;
+        let &Geometry { width, out_h, out_w, window, .. } = geometry;
+        let stride = if STRIDE == 0 { window.stride[1] } else { STRIDE };
+        let (lanes, y_len) = (Vector::<T, S>::len(), y.len());
+        let interior = geometry.interior_columns();
+        // The elements of x that a register of one cell of the windows spans.
+        let span = if STRIDE == 0 { (lanes - 1) * stride + 1 } else { lanes * stride };
+        let mut at = 0;
+        for plane in 0..x.len() / geometry.plane_len() {
+            let x = &x[plane * geometry.plane_len()..];
+            for oy in 0..out_h {
+                let cells = geometry.rows_on_plane(oy);
+                let first_row = oy * window.stride[0] + cells.start - window.pad[0];
+                let row = Row { geometry, x: &x[first_row * width..], cells };
+                row.take_one_by_one(pooling, 0..interior.start, &mut y, at);
+                // What the last cell of a register at column 0 of x reads to.
+                let reach = (row.cells.len() - 1) * width + window.size[1] - 1 + span;
+                let mut ox = interior.start;
+                while ox < interior.end
+                    && at + ox + lanes <= y_len
+                    && ox * stride - window.pad[1] + reach <= row.x.len()
+                {
+                    let columns = 0..window.size[1];
+                    let state = row.reduce::<S, P, STRIDE>(simd, pooling, ox, columns);
+                    y.store(at + ox, state);
+                    ox += lanes;
+                }
+                row.take_one_by_one(pooling, ox.min(interior.end)..out_w, &mut y, at);
+                at += out_w;
+            }
+        }
+    }
+}
+
+/// Every `stride`th element of `x`, which is `STRIDE` where that is not 0.
+#[inline(always)]
+fn load<T: Element, S: Simd, const STRIDE: usize>(simd: S, x: &[T], stride: usize) -> Vector<T, S> {
+    match STRIDE {
+        1 => Vector::load(simd, x),
+        2 => load_pairs(simd, x)[0],
+        _ => {
+            let mut strided = [T::zero(); MAX_LANES];
+            for lane in 0..Vector::<T, S>::len() {
+                strided[lane] = x[lane * stride];
+            }
+            Vector::load(simd, &strided)
+        }
+    }
+}
+
+/// The windows of a row of y.
+struct Row<'a, T> {
+    geometry: &'a Geometry,
+    /// x from the first row that the windows have on the plane.
+    x: &'a [T],
+    /// The rows of the windows that lie on the plane.
+    cells: Range<usize>,
+}
+
+impl<T: Element> Row<'_, T> {
+    #[inline(always)]
+    fn take_one_by_one<P: Pooling<T>, Y: Output<T, P>>(
+        &self,
+        pooling: P,
+        columns: Range<usize>,
+        y: &mut Y,
+        at: usize,
+    ) {
+        for ox in columns {
+            let cells = self.geometry.columns_on_plane(ox);
+            let state = self.reduce::<Scalar, P, 1>(Scalar::new(), pooling, ox, cells);
+            y.store(at + ox, state);
+        }
+    }
+
+    /// The windows in a register from column `ox` of y, over `columns` of their cells.
+    #[inline(always)]
+    fn reduce<S: Simd, P: Pooling<T>, const STRIDE: usize>(
+        &self,
+        simd: S,
+        pooling: P,
+        ox: usize,
+        columns: Range<usize>,
+    ) -> P::State<S> {
+        let &Geometry { width, window, .. } = self.geometry;
+        let stride = window.stride[1];
+        let from = ox * stride + columns.start - window.pad[1];
+        let mut x = &self.x[from..];
+        let mut cell = self.cells.start * window.size[1] + columns.start;
+        let mut state = pooling.first(cell, load::<T, S, STRIDE>(simd, x, stride));
+        for column in 1..columns.len() {
+            let x = load::<T, S, STRIDE>(simd, &x[column..], stride);
+            state = pooling.next(state, cell + column, x);
+        }
+        for _ in 1..self.cells.len() {
+            x = &x[width..];
+            cell += window.size[1];
+            for column in 0..columns.len() {
+                let x = load::<T, S, STRIDE>(simd, &x[column..], stride);
+                state = pooling.next(state, cell + column, x);
+            }
+        }
+        state
+    }
+}
