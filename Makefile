@@ -20,14 +20,16 @@ demo:
 
 test: test-rust test-python
 
-# Every test under every instruction set of this machine, then the examples in the documentation.
+# Every test under every instruction set of this machine, then the examples in the documentation. (The Python module's tests
+# are test-python.)
+RUST = --workspace --exclude kasoku-python
 test-rust:
-	$(CARGO) test --workspace --lib --tests --examples --no-run
+	$(CARGO) test $(RUST) --lib --tests --examples --no-run
 	@for set in $$($(CARGO) run -q -p kasoku-kernels --example instruction_sets); do \
 		echo "== KASOKU_SIMD=$$set"; \
-		KASOKU_SIMD=$$set $(CARGO) test --workspace --lib --tests --examples || exit 1; \
+		KASOKU_SIMD=$$set $(CARGO) test $(RUST) --lib --tests --examples || exit 1; \
 	done
-	$(CARGO) test --workspace --doc
+	$(CARGO) test $(RUST) --doc
 
 # The wheel, built as the Rust tests are (which is quicker than a release), in a fresh virtual environment: the tests, the
 # stubs against the module, the style.

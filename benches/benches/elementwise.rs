@@ -5,10 +5,12 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use kasoku_benches::shapes::VECTORS;
 use kasoku_benches::{bytes_group, criterion, random, versus};
 use kasoku_kernels::activation::{exp, log, relu, relu_backward, sigmoid, tanh};
-use kasoku_kernels::batch_norm::{BatchStatistics, batch_norm_backward, batch_norm_forward};
-use kasoku_kernels::dropout::{DropoutKey, dropout};
+use kasoku_kernels::batch_norm::{
+    BatchStatistics, batch_norm_backward, batch_norm_forward, batch_norm_inference,
+};
+use kasoku_kernels::dropout::{DropoutKey, dropout, dropout_in_place, dropout_mask};
 use kasoku_kernels::optimize::{Adam, Momentum, Sgd};
-use kasoku_kernels::reduce::{argmax_rows, sum, sum_axis};
+use kasoku_kernels::reduce::{accuracy, argmax_rows, sum, sum_axis, sum_squares};
 use kasoku_kernels::{Element, reference, set_num_threads};
 
 fn activations<T: Element>(criterion: &mut Criterion) {
@@ -41,6 +43,24 @@ fn activations<T: Element>(criterion: &mut Criterion) {
             || dropout(key, 0.5, T::one(), &x, &mut y),
             || reference::dropout::dropout(key, 0.5, T::one(), &x, &mut y_naive),
         );
+        versus(
+            bytes_group::<T>(criterion, format!("dropout in place {} {name}", T::NAME), bytes),
+            || dropout_in_place(key, 0.5, T::one(), &mut y),
+            || reference::dropout::dropout(key, 0.5, T::one(), &x, &mut y_naive),
+        );
+    }
+}
+
+fn masks(criterion: &mut Criterion) {
+    set_num_threads(1);
+    let key = DropoutKey { seed: 1, step: 2, layer: 3 };
+    for (name, len) in VECTORS {
+        let (mut mask, mut mask_naive) = (vec![false; len], vec![false; len]);
+        versus(
+            bytes_group::<f32>(criterion, format!("dropout mask {name}"), len),
+            || dropout_mask(key, 0.5, &mut mask),
+            || reference::dropout::dropout_mask(key, 0.5, &mut mask_naive),
+        );
     }
 }
 
@@ -52,6 +72,8 @@ fn reductions<T: Element>(criterion: &mut Criterion) {
         let title = |op: &str| format!("{op} {} {name}", T::NAME);
         let group = bytes_group::<T>(criterion, title("sum"), bytes);
         versus(group, || sum(&x), || reference::reduce::sum(&x));
+        let group = bytes_group::<T>(criterion, title("sum of squares"), bytes);
+        versus(group, || sum_squares(&x), || reference::reduce::sum_squares(&x));
 
         let shape = [1, len / 64, 64];
         let (mut sums, mut sums_naive) = (random::<T>(64), random::<T>(64));
@@ -65,6 +87,11 @@ fn reductions<T: Element>(criterion: &mut Criterion) {
             bytes_group::<T>(criterion, title("argmax of rows of 16"), bytes),
             || argmax_rows(&x, 16, &mut classes),
             || reference::reduce::argmax_rows(&x, 16, &mut classes_naive),
+        );
+        versus(
+            bytes_group::<T>(criterion, title("accuracy of rows of 16"), bytes),
+            || accuracy(&x, 16, &classes),
+            || reference::reduce::accuracy(&x, 16, &classes),
         );
     }
 }
@@ -104,6 +131,23 @@ fn normalisation<T: Element>(criterion: &mut Criterion) {
                     epsilon,
                     &mut y_naive,
                     statistics,
+                )
+            },
+        );
+        let var = vec![T::one(); channels];
+        versus(
+            bytes_group::<T>(criterion, title("batch norm inference"), bytes),
+            || batch_norm_inference(shape, &x, &gamma, &beta, &mean, &var, epsilon, &mut y),
+            || {
+                reference::batch_norm::batch_norm_inference(
+                    shape,
+                    &x,
+                    &gamma,
+                    &beta,
+                    &mean,
+                    &var,
+                    epsilon,
+                    &mut y_naive,
                 )
             },
         );
@@ -177,7 +221,7 @@ fn updates<T: Element>(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = criterion();
-    targets = activations::<f32>, activations::<f64>, reductions::<f32>, reductions::<f64>,
+    targets = activations::<f32>, activations::<f64>, masks, reductions::<f32>, reductions::<f64>,
         normalisation::<f32>, normalisation::<f64>, updates::<f32>, updates::<f64>
 }
 criterion_main!(benches);

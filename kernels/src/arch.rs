@@ -102,8 +102,9 @@ pub fn selected() -> Result<InstructionSet> {
 }
 
 /// A proof that the CPU has an instruction set, and the way to run a kernel with it.
+#[doc(hidden)] // public only because `BlockKernels` takes it
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Arch {
+pub enum Arch {
     Scalar,
     #[cfg(target_arch = "x86_64")]
     V3(pulp::x86::V3),

@@ -7,6 +7,7 @@ use num_traits::{Float, NumAssign};
 use pulp::{MemMask, Simd, bytemuck};
 
 use crate::exp::Elementary;
+use crate::gemm::BlockKernels;
 use crate::gemm::transpose::Transpose;
 
 mod private {
@@ -20,6 +21,7 @@ pub trait Element:
     private::Sealed
     + SimdElement
     + Elementary
+    + BlockKernels
     + Transpose
     + Float
     + NumAssign

@@ -69,6 +69,20 @@ fn the_ends_of_the_ratio_keep_all_and_none() {
 }
 
 #[test]
+fn the_words_below_the_ratio_drop() {
+    let word = f64::from(twin::philox([0, 3, 2, 0], [1, 0])[0]);
+    // A ratio counts whole words, rounded; the word itself is kept until it is among them.
+    for (dropped, kept) in
+        [(word, true), (word + 1.0, false), (word + 0.4, true), (word + 0.6, false)]
+    {
+        let mut mask = [!kept];
+        let key = DropoutKey { seed: 1, step: 2, layer: 3 };
+        dropout_mask(key, dropped / 2f64.powi(32), &mut mask).unwrap();
+        assert_eq!(mask, [kept], "{dropped}");
+    }
+}
+
+#[test]
 fn the_share_dropped_is_the_ratio_and_keys_differ() {
     let masks: Vec<Vec<bool>> = [(1, 0, 0), (2, 0, 0), (1, 1, 0), (1, 0, 1)]
         .into_iter()

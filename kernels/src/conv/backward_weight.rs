@@ -11,6 +11,7 @@ use crate::gemm::packing::{Dense, pack_panels, packed_len};
 use crate::gemm::panels::{Gathered, Packed};
 use crate::gemm::{Block, Epilogue, General, Output};
 use crate::parallel::{Pool, Rows};
+use crate::reduce::sum_axis;
 use crate::view::MatRef;
 use crate::workspace::with_scratch;
 
@@ -96,6 +97,9 @@ pub(super) fn backward_bias<T: Element>(
     dy: &[T],
     db: &mut [T],
 ) -> Result<()> {
-    crate::reference::conv::backward_bias(geometry, dy, db);
-    Ok(())
+    let [batch, filters, out_h, out_w] = geometry.output();
+    with_scratch(batch * filters, |images| {
+        sum_axis([batch * filters, out_h * out_w, 1], dy, images)?;
+        sum_axis([1, batch, filters], images, db)
+    })
 }

@@ -112,7 +112,7 @@ impl<T: Element> Finish<T> for Accumulate {
 
 /// C = relu(α·A·B + β·C + bias).
 #[derive(Clone, Copy)]
-pub(crate) struct General<'a, T> {
+pub struct General<'a, T> {
     pub(crate) alpha: T,
     pub(crate) beta: T,
     pub(crate) epilogue: Epilogue<'a, T>,

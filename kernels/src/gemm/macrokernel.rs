@@ -17,7 +17,7 @@ const DEPTH_TO_PREFETCH: usize = 64;
 
 /// C while tasks write to it, each to tiles of its own.
 #[derive(Clone, Copy)]
-pub(crate) struct Output<T> {
+pub struct Output<T> {
     pub(crate) start: *mut T,
     pub(crate) strides: [isize; 2],
 }
@@ -49,7 +49,7 @@ impl<T: Copy> Output<T> {
 
 /// A block of C and the panels it is the product of.
 #[derive(Clone, Copy)]
-pub(crate) struct Block<T, L, R> {
+pub struct Block<T, L, R> {
     /// Panels of A, `rows` in all.
     pub(crate) left: L,
     /// Panels of B, `cols` in all.
@@ -64,14 +64,12 @@ pub(crate) struct Block<T, L, R> {
 }
 
 impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
-    /// Computes the block, on the calling thread. The kernels for the two plain finishes know at compile time that there
-    /// is nothing to scale or to add.
+    /// [`Block::compute`], generic: for `compiled.rs` alone. The kernels for the two plain finishes know at compile time that
+    /// there is nothing to scale or to add.
     ///
     /// # Safety
-    /// - The panels must be as deep as `depth` and hold `rows` and `cols`; [`Panels::PADDED`] ones rounded up to whole tiles.
-    /// - C must be valid for the block, and for this thread alone.
-    /// - A bias must hold C's rows, or its columns, rounded up to whole tiles where B's panels are padded.
-    pub(crate) unsafe fn compute(self, arch: Arch, finish: General<'_, T>) {
+    /// As [`Block::compute`].
+    pub(super) unsafe fn compute_generic(self, arch: Arch, finish: General<'_, T>) {
         struct Compute<B, F, G>(B, F, G);
         impl<T: Element, L: Panels<T>, R: Panels<T>, F: Finish<T>> WithSimd
             for Compute<Block<T, L, R>, F, General<'_, T>>

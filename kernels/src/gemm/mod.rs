@@ -2,6 +2,7 @@
 
 pub(crate) mod blocking;
 mod caches;
+mod compiled;
 pub(crate) mod driver;
 mod epilogue;
 mod macrokernel;
@@ -12,6 +13,7 @@ pub(crate) mod panels;
 mod plan;
 pub(crate) mod transpose;
 
+pub(crate) use compiled::BlockKernels;
 pub(crate) use epilogue::General;
 pub use epilogue::{Bias, Epilogue};
 pub(crate) use macrokernel::{Block, Output};

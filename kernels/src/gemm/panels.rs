@@ -10,7 +10,7 @@ use crate::element::Element;
 use crate::view::MatRef;
 
 /// The offset, in elements, of each depth from a line's address.
-pub(crate) trait Steps: Copy {
+pub trait Steps: Copy {
     /// # Safety
     /// - `d` must be below the depth of the panel.
     unsafe fn offset(self, d: usize) -> isize;
@@ -18,7 +18,7 @@ pub(crate) trait Steps: Copy {
 
 /// Steps of the same length.
 #[derive(Clone, Copy)]
-pub(crate) struct Even(isize);
+pub struct Even(isize);
 
 impl Steps for Even {
     #[inline(always)]
@@ -29,7 +29,7 @@ impl Steps for Even {
 
 /// Steps from a table.
 #[derive(Clone, Copy)]
-pub(crate) struct Listed(*const usize);
+pub struct Listed(*const usize);
 
 impl Steps for Listed {
     #[inline(always)]
@@ -40,7 +40,7 @@ impl Steps for Listed {
 }
 
 /// A block of an operand, panel by panel.
-pub(crate) trait Panels<T>: Copy + Sync {
+pub trait Panels<T>: Copy + Sync {
     type Steps: Steps;
 
     /// Whether a whole panel may be read where the operand ends within it.
@@ -66,7 +66,7 @@ pub(crate) trait Panels<T>: Copy + Sync {
 
 /// Packed micropanels.
 #[derive(Clone, Copy)]
-pub(crate) struct Packed<'a, T> {
+pub struct Packed<'a, T> {
     pub(crate) panels: &'a [T],
     pub(crate) depth: usize,
     /// Elements of a panel at one depth: MR or NR.
@@ -107,7 +107,7 @@ impl<T: Element> Panels<T> for Packed<'_, T> {
 
 /// A dense operand, packed or where it is: which of the two makes no difference to the code that reads it.
 #[derive(Clone, Copy)]
-pub(crate) struct Strided<'a, T> {
+pub struct Strided<'a, T> {
     start: *const T,
     /// Elements from one line of a tile (a row of A, a register of B) to the next.
     line: isize,
@@ -189,7 +189,7 @@ impl<T: Element> Panels<T> for Strided<'_, T> {
 
 /// Lines of an image, read where they are: element (line, d) is `data[lines[line] + depth[d]]`.
 #[derive(Clone, Copy)]
-pub(crate) struct Gathered<'a, T> {
+pub struct Gathered<'a, T> {
     data: &'a [T],
     lines: &'a [usize],
     depth: &'a [usize],
