@@ -11,7 +11,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 pub mod paired;
 
-#[path = "../../kernels/tests/shapes/mod.rs"]
+#[path = "../../kernels/tests/suite/shapes.rs"]
 pub mod shapes;
 
 /// Short runs: the suite has many shapes, and its figures are read side by side.

@@ -25,8 +25,15 @@ macro_rules! block_kernels {
             )*
         }
 
-        block_kernels!(@of f32: $($kernel: $left, $right);*);
-        block_kernels!(@of f64: $($kernel: $left, $right);*);
+        // Modules, since the compiler works on two of them at a time.
+        mod f32 {
+            use super::*;
+            block_kernels!(@of f32: $($kernel: $left, $right);*);
+        }
+        mod f64 {
+            use super::*;
+            block_kernels!(@of f64: $($kernel: $left, $right);*);
+        }
 
         $(impl<T: Element> Block<T, $left<'_, T>, $right<'_, T>> {
             /// Computes the block, on the calling thread.

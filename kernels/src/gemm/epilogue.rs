@@ -44,72 +44,6 @@ impl<'a, T> Epilogue<'a, T> {
     }
 }
 
-/// What the microkernel does with a register of sums before it stores it: a type, so that each kind is compiled
-/// into the kernel.
-pub(super) trait Finish<T: Element>: Copy + Sync {
-    /// Whether the old C is read.
-    fn reads_c(&self) -> bool;
-
-    /// The register to store at element (row, col) of C.
-    ///
-    /// # Safety
-    /// - Where [`Finish::reads_c`], `c` must be valid for reading a register.
-    /// - `row` must lie within C; `col` and the register after it within the columns a bias is long enough for.
-    unsafe fn finish<S: Simd>(
-        &self,
-        simd: S,
-        sums: Vector<T, S>,
-        c: *const T,
-        row: usize,
-        col: usize,
-    ) -> Vector<T, S>;
-}
-
-/// C = A·B.
-#[derive(Clone, Copy)]
-pub(super) struct Store;
-
-impl<T: Element> Finish<T> for Store {
-    fn reads_c(&self) -> bool {
-        false
-    }
-
-    #[inline(always)]
-    unsafe fn finish<S: Simd>(
-        &self,
-        _: S,
-        sums: Vector<T, S>,
-        _: *const T,
-        _: usize,
-        _: usize,
-    ) -> Vector<T, S> {
-        sums
-    }
-}
-
-/// C += A·B.
-#[derive(Clone, Copy)]
-pub(super) struct Accumulate;
-
-impl<T: Element> Finish<T> for Accumulate {
-    fn reads_c(&self) -> bool {
-        true
-    }
-
-    #[inline(always)]
-    unsafe fn finish<S: Simd>(
-        &self,
-        simd: S,
-        sums: Vector<T, S>,
-        c: *const T,
-        _: usize,
-        _: usize,
-    ) -> Vector<T, S> {
-        // SAFETY: the caller's promise, as this one reads C.
-        sums + unsafe { Vector::load_ptr(simd, c) }
-    }
-}
-
 /// C = relu(α·A·B + β·C + bias).
 #[derive(Clone, Copy)]
 pub struct General<'a, T> {
@@ -118,32 +52,40 @@ pub struct General<'a, T> {
     pub(crate) epilogue: Epilogue<'a, T>,
 }
 
-/// The finishes that need no numbers.
-pub(super) enum Plain {
+/// Which of its steps a [`General`] finish takes: the two plain ones are most products, and need no arithmetic.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// C = A·B.
     Store,
+    /// C += A·B.
     Accumulate,
+    /// Anything else.
+    Scale,
 }
 
 impl<T: Element> General<'_, T> {
-    /// Which plain finish this is, if it is one.
-    pub(super) fn plain(&self) -> Option<Plain> {
+    pub(super) fn kind(&self) -> Kind {
         let Self { alpha, beta, epilogue } = self;
         let unscaled = *alpha == T::one() && matches!(epilogue.bias, Bias::None) && !epilogue.relu;
         match () {
-            _ if unscaled && *beta == T::zero() => Some(Plain::Store),
-            _ if unscaled && *beta == T::one() => Some(Plain::Accumulate),
-            _ => None,
+            _ if unscaled && *beta == T::zero() => Kind::Store,
+            _ if unscaled && *beta == T::one() => Kind::Accumulate,
+            _ => Kind::Scale,
         }
     }
-}
 
-impl<T: Element> Finish<T> for General<'_, T> {
-    fn reads_c(&self) -> bool {
+    /// Whether the old C is read.
+    pub(super) fn reads_c(&self) -> bool {
         self.beta != T::zero()
     }
 
+    /// The register to store at element (row, col) of C, whose sums are `sums`.
+    ///
+    /// # Safety
+    /// - Where [`General::reads_c`], `c` must be valid for reading a register.
+    /// - `row` must lie within C; `col` and the register after it within the columns a bias is long enough for.
     #[inline(always)]
-    unsafe fn finish<S: Simd>(
+    pub(super) unsafe fn scale<S: Simd>(
         &self,
         simd: S,
         sums: Vector<T, S>,
@@ -152,8 +94,8 @@ impl<T: Element> Finish<T> for General<'_, T> {
         col: usize,
     ) -> Vector<T, S> {
         let mut value = sums * Vector::splat(simd, self.alpha);
-        if self.beta != T::zero() {
-            // SAFETY: the caller's promise, as β says that C is read.
+        if self.reads_c() {
+            // SAFETY: the caller's promise.
             let c = unsafe { Vector::load_ptr(simd, c) };
             value = c.mul_add(Vector::splat(simd, self.beta), value);
         }

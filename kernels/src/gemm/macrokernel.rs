@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use pulp::{Simd, WithSimd};
 
 use super::blocking::Tile;
-use super::epilogue::{Accumulate, Bias, Finish, General, Plain, Store};
+use super::epilogue::{Bias, General};
 use super::microkernel::{At, microkernel};
 use super::panels::Panels;
 use crate::arch::Arch;
@@ -64,46 +64,34 @@ pub struct Block<T, L, R> {
 }
 
 impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
-    /// [`Block::compute`], generic: for `compiled.rs` alone. The kernels for the two plain finishes know at compile time that
-    /// there is nothing to scale or to add.
+    /// [`Block::compute`], generic: for `compiled.rs` alone.
     ///
     /// # Safety
     /// As [`Block::compute`].
     pub(super) unsafe fn compute_generic(self, arch: Arch, finish: General<'_, T>) {
-        struct Compute<B, F, G>(B, F, G);
-        impl<T: Element, L: Panels<T>, R: Panels<T>, F: Finish<T>> WithSimd
-            for Compute<Block<T, L, R>, F, General<'_, T>>
-        {
+        struct Compute<B, G>(B, G);
+        impl<T: Element, L: Panels<T>, R: Panels<T>> WithSimd for Compute<Block<T, L, R>, General<'_, T>> {
             type Output = ();
 
             #[inline(always)]
             fn with_simd<S: Simd>(self, simd: S) {
                 // SAFETY: promised to `Block::compute`, which alone makes a Compute.
-                unsafe { self.0.compute_with(simd, &self.1, &self.2) }
+                unsafe { self.0.compute_with(simd, &self.1) }
             }
         }
-        match finish.plain() {
-            Some(Plain::Store) => arch.dispatch(Compute(self, Store, finish)),
-            Some(Plain::Accumulate) => arch.dispatch(Compute(self, Accumulate, finish)),
-            None => arch.dispatch(Compute(self, finish, finish)),
-        }
+        arch.dispatch(Compute(self, finish));
     }
 
     /// # Safety
     /// As [`Block::compute`].
     #[inline(always)]
-    unsafe fn compute_with<S: Simd, F: Finish<T>>(
-        &self,
-        simd: S,
-        finish: &F,
-        general: &General<'_, T>,
-    ) {
+    unsafe fn compute_with<S: Simd>(&self, simd: S, finish: &General<'_, T>) {
         macro_rules! tiles_of {
             ($tile:expr) => {{
                 const TILE: Tile = $tile;
                 const EDGE: [usize; 3] = TILE.edge_rows;
-                self.whole_panels::<S, F, { TILE.rows }, { TILE.vectors }>(simd, finish);
-                self.last_panel::<S, { EDGE[0] }, { EDGE[1] }, { EDGE[2] }>(simd, general);
+                self.whole_panels::<S, { TILE.rows }, { TILE.vectors }>(simd, finish);
+                self.last_panel::<S, { EDGE[0] }, { EDGE[1] }, { EDGE[2] }>(simd, finish);
             }};
         }
         // One of the four is compiled: which one is a constant of S, as in `Tile::of`.
@@ -126,21 +114,20 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
     /// # Safety
     /// As [`Block::compute`].
     #[inline(always)]
-    unsafe fn whole_panels<S: Simd, F: Finish<T>, const MR: usize, const V: usize>(
+    unsafe fn whole_panels<S: Simd, const MR: usize, const V: usize>(
         &self,
         simd: S,
-        finish: &F,
+        finish: &General<'_, T>,
     ) {
         let nr = V * T::lanes::<S>();
         let whole = if R::PADDED { self.cols } else { self.cols - self.cols % nr };
         for j in (0..whole).step_by(nr) {
             // SAFETY: the caller's promises.
-            unsafe { self.panel::<S, F, MR, V, false>(simd, j, finish) }
+            unsafe { self.panel::<S, MR, V, false>(simd, j, finish) }
         }
     }
 
-    /// The panel that C's last column cuts off: as few registers as hold it, the last one masked. In any finish: a
-    /// second set of kernels for the plain ones would gain nothing here.
+    /// The panel that C's last column cuts off: as few registers as hold it, the last one masked.
     ///
     /// # Safety
     /// As [`Block::compute`].
@@ -168,11 +155,11 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
         unsafe {
             match left.div_ceil(lanes) {
                 0 => {}
-                1 => self.panel::<S, _, E1, 1, true>(simd, j, &finish),
-                2 => self.panel::<S, _, E2, 2, true>(simd, j, &finish),
+                1 => self.panel::<S, E1, 1, true>(simd, j, &finish),
+                2 => self.panel::<S, E2, 2, true>(simd, j, &finish),
                 _ => {
                     if const { E3 > 0 } {
-                        self.panel::<S, _, E3, 3, true>(simd, j, &finish)
+                        self.panel::<S, E3, 3, true>(simd, j, &finish)
                     }
                 }
             }
@@ -184,11 +171,11 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
     /// # Safety
     /// As [`Block::compute`]; `j` must begin a panel.
     #[inline(always)]
-    unsafe fn panel<S: Simd, F: Finish<T>, const MR: usize, const V: usize, const CUT: bool>(
+    unsafe fn panel<S: Simd, const MR: usize, const V: usize, const CUT: bool>(
         &self,
         simd: S,
         j: usize,
-        finish: &F,
+        finish: &General<'_, T>,
     ) {
         // Packed panels fix where tiles begin. Otherwise tiles of even height lose least: 13 rows are 5 + 4 + 4.
         let packed = self.left.panel();
@@ -208,8 +195,7 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
             macro_rules! tile_of_rows {
                 ($($count:literal)*) => {
                     $(if const { $count <= MR } && $count == rows {
-                        // SAFETY: panels i and j, the caller's promise.
-                        unsafe { self.tile::<S, F, $count, V, CUT>(simd, i, j, finish) }
+                        simd.vectorize(MicroTile::<_, _, $count, V, CUT> { block: self, i, j, finish });
                     } else)* {}
                 };
             }
@@ -224,12 +210,12 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
     /// # Safety
     /// As [`Block::compute`]; `i` and `j` must begin a panel each.
     #[inline(always)]
-    unsafe fn tile<S: Simd, F: Finish<T>, const ROWS: usize, const V: usize, const CUT: bool>(
+    unsafe fn tile<S: Simd, const ROWS: usize, const V: usize, const CUT: bool>(
         &self,
         simd: S,
         i: usize,
         j: usize,
-        finish: &F,
+        finish: &General<'_, T>,
     ) {
         let lanes = T::lanes::<S>();
         let (width, cols) = (V * lanes, (V * lanes).min(self.cols - j));
@@ -240,37 +226,57 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
         let (a, b) = unsafe {
             ((self.left.lines(i), self.left.steps()), (self.right.lines(j), self.right.steps()))
         };
-        if !CUT && cols == width && self.c.strides[1] == 1 {
-            let (first_row, row_stride) = (self.c.at(row, self.col), self.c.strides[0]);
+        let in_place = !CUT && cols == width && self.c.strides[1] == 1;
+        let mut on_stack = MaybeUninit::<[T; Tile::MAX_LEN]>::uninit();
+        let first_row = on_stack.as_mut_ptr().cast::<T>();
+        let stack = Output { start: first_row, strides: [width as isize, 1] };
+        let at = if in_place {
             if self.depth >= DEPTH_TO_PREFETCH {
                 for i in 0..ROWS {
                     prefetch(self.c.at(row + i, col));
                     prefetch(self.c.at(row + i, col + width - 1));
                 }
             }
-            // SAFETY: the panels and the tile of C by the caller's promise.
-            unsafe {
-                let registers = self.right.columns(j);
-                let at = At { first_row, row_stride, registers, row, col: bias_col };
-                microkernel::<T, S, ROWS, V, CUT>(simd, mask, self.depth, a, b, at, finish);
-            }
-            return;
-        }
-        let mut on_stack = MaybeUninit::<[T; Tile::MAX_LEN]>::uninit();
-        let first_row = on_stack.as_mut_ptr().cast::<T>();
-        let stack = Output { start: first_row, strides: [width as isize, 1] };
-        let registers = std::array::from_fn(|j| j * lanes);
-        let at = At { first_row, row_stride: width as isize, registers, row, col: bias_col };
+            // SAFETY: the caller's promise.
+            let registers = unsafe { self.right.columns(j) };
+            let (first_row, row_stride) = (self.c.at(row, self.col), self.c.strides[0]);
+            At { first_row, row_stride, registers, row, col: bias_col }
+        } else {
+            let registers = std::array::from_fn(|j| j * lanes);
+            At { first_row, row_stride: width as isize, registers, row, col: bias_col }
+        };
         // SAFETY: the panels and the cells of C by the caller's promise; the tile on the stack has ROWS × V registers, at most
         // MAX_LEN elements, all written before they are read.
         unsafe {
-            if finish.reads_c() {
+            if !in_place && finish.reads_c() {
                 first_row.write_bytes(0, ROWS * width);
                 copy_cells(self.c.from(row, col), stack, [ROWS, cols]);
             }
             microkernel::<T, S, ROWS, V, CUT>(simd, mask, self.depth, a, b, at, finish);
-            copy_cells(stack, self.c.from(row, col), [ROWS, cols]);
+            if !in_place {
+                copy_cells(stack, self.c.from(row, col), [ROWS, cols]);
+            }
         }
+    }
+}
+
+/// A tile as a function of its own.
+struct MicroTile<'a, B, G, const ROWS: usize, const V: usize, const CUT: bool> {
+    block: &'a B,
+    i: usize,
+    j: usize,
+    finish: &'a G,
+}
+
+impl<T: Element, L: Panels<T>, R: Panels<T>, const ROWS: usize, const V: usize, const CUT: bool>
+    WithSimd for MicroTile<'_, Block<T, L, R>, General<'_, T>, ROWS, V, CUT>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        // SAFETY: panels i and j, promised to `Block::panel`.
+        unsafe { self.block.tile::<S, ROWS, V, CUT>(simd, self.i, self.j, self.finish) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use pulp::Simd;
 
-use super::epilogue::Finish;
+use super::epilogue::{General, Kind};
 use super::panels::Steps;
 use crate::element::Element;
 use crate::simd::{Mask, Vector};
@@ -27,7 +27,7 @@ pub(super) struct At<T, const V: usize> {
 ///   register (or its lanes of `mask`), `steps.offset(d)` further on.
 /// - The tile must be valid for writing (and, where `finish` reads C, for reading), and no other thread may
 ///   touch it.
-/// - `at.row` and `at.col` must satisfy [`Finish::finish`].
+/// - `at.row` and `at.col` must satisfy [`General::scale`].
 #[inline(always)]
 pub(super) unsafe fn microkernel<
     T: Element,
@@ -42,7 +42,7 @@ pub(super) unsafe fn microkernel<
     (a, a_steps): ([*const T; R], impl Steps),
     (b, b_steps): ([*const T; V], impl Steps),
     at: At<T, V>,
-    finish: &impl Finish<T>,
+    finish: &General<'_, T>,
 ) {
     let lanes = Vector::<T, S>::len();
     let mut sums = [[Vector::zero(simd); V]; R];
@@ -66,14 +66,25 @@ pub(super) unsafe fn microkernel<
             }
         }
     }
-    for (i, sums) in sums.into_iter().enumerate() {
-        let row = at.first_row.wrapping_offset(i as isize * at.row_stride);
-        for (j, sum) in sums.into_iter().enumerate() {
-            // SAFETY: row i and register j of the tile, the caller's promise.
-            unsafe {
-                let c = row.add(at.registers[j]);
-                finish.finish(simd, sum, c, at.row + i, at.col + j * lanes).store_ptr(c);
+    // One branch a tile, so that the plain kinds cost neither arithmetic nor kernels of their own.
+    macro_rules! each_register {
+        (|$sum:ident, $c:ident, $row:ident, $col:ident| $value:expr) => {
+            for (i, sums) in sums.into_iter().enumerate() {
+                let first = at.first_row.wrapping_offset(i as isize * at.row_stride);
+                for (j, $sum) in sums.into_iter().enumerate() {
+                    let ($row, $col) = (at.row + i, at.col + j * lanes);
+                    // SAFETY: row i and register j of the tile, the caller's promise.
+                    unsafe {
+                        let $c = first.add(at.registers[j]);
+                        $value.store_ptr($c);
+                    }
+                }
             }
-        }
+        };
+    }
+    match finish.kind() {
+        Kind::Store => each_register!(|sum, c, _row, _col| sum),
+        Kind::Accumulate => each_register!(|sum, c, _row, _col| sum + Vector::load_ptr(simd, c)),
+        Kind::Scale => each_register!(|sum, c, row, col| finish.scale(simd, sum, c, row, col)),
     }
 }

@@ -1,8 +1,6 @@
 //! Dropout: the very masks of its naive twin, whatever the length, key and number of threads.
 
-mod common;
-
-use common::*;
+use super::common::*;
 use kasoku_kernels::dropout::*;
 use kasoku_kernels::{Element, Error, reference::dropout as twin};
 use proptest::prelude::*;

@@ -1,8 +1,6 @@
 //! Sums and the index of the largest against their definitions.
 
-mod common;
-
-use common::*;
+use super::common::*;
 use kasoku_kernels::reduce::*;
 use kasoku_kernels::{Element, Error, reference::reduce as twin};
 use proptest::prelude::*;

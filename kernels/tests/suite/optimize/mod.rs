@@ -1,11 +1,9 @@
 //! Optimizers against their definitions and against the book's numbers.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod golden;
 
-use common::*;
-use golden::Golden;
+use self::golden::Golden;
+use super::common::*;
 use kasoku_kernels::optimize::*;
 use kasoku_kernels::{Element, Error, Result, reference::optimize as twin};
 

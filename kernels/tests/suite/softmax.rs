@@ -1,8 +1,6 @@
 //! Softmax and the loss on it against their definitions in f64, and their gradients.
 
-mod common;
-
-use common::*;
+use super::common::*;
 use kasoku_kernels::softmax::*;
 use kasoku_kernels::{Element, Error, reference::softmax as twin};
 use proptest::prelude::*;

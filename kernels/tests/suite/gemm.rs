@@ -1,7 +1,6 @@
 //! GEMM against its naive twin: every layout, scale, epilogue and edge.
 
-mod shapes;
-
+use super::shapes::PRODUCTS;
 use kasoku_kernels::gemm::{
     Bias, Epilogue, PackedA, PackedB, gemm, gemm_packed_a, gemm_packed_b, gemm_with,
 };
@@ -9,7 +8,6 @@ use kasoku_kernels::{Element, Error, MatMut, MatRef, reference, set_num_threads}
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use shapes::PRODUCTS;
 
 /// How a matrix lies in its slice.
 #[derive(Debug, Clone, Copy)]

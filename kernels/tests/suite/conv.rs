@@ -1,13 +1,11 @@
 //! Convolution against its naive twin: any geometry, all three passes, and the column matrix.
 
-mod shapes;
-
+use super::shapes::{CONVOLUTIONS, Convolution};
 use kasoku_kernels::conv::{self, ConvGeometry, Window};
 use kasoku_kernels::{Element, Error, reference, set_num_threads};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use shapes::{CONVOLUTIONS, Convolution};
 
 /// Small integers, whose sums are exact in any order.
 fn integers<T: Element>(len: usize, seed: u64) -> Vec<T> {

@@ -1,8 +1,6 @@
 //! Pooling against its naive twin, to the bit: any geometry, ties, NaN, and both ways back.
 
-mod common;
-
-use common::*;
+use super::common::*;
 use kasoku_kernels::conv::Window;
 use kasoku_kernels::pool::*;
 use kasoku_kernels::{Element, Error, reference::pool as twin};

@@ -1,5 +1,4 @@
 //! What the tests of the operations share.
-#![allow(dead_code)] // each test file takes what it needs
 
 use kasoku_kernels::{Element, set_num_threads};
 use rand::{RngExt, SeedableRng};

@@ -1,8 +1,6 @@
 //! Activations against their definitions.
 
-mod common;
-
-use common::*;
+use super::common::*;
 use kasoku_kernels::{Element, Error, Result, activation, reference::activation as twin};
 
 type Forward<T> = fn(&[T], &mut [T]) -> Result<()>;

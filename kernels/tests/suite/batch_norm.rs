@@ -1,8 +1,6 @@
 //! Batch normalisation against its definition in f64, and its gradients.
 
-mod common;
-
-use common::*;
+use super::common::*;
 use kasoku_kernels::batch_norm::*;
 use kasoku_kernels::{Element, Error, reference::batch_norm as twin};
 use proptest::prelude::*;

@@ -1,0 +1,13 @@
+//! One binary, so that the kernels' generic code is compiled once for all of it.
+
+mod activation;
+mod batch_norm;
+mod common;
+mod conv;
+mod dropout;
+mod gemm;
+mod optimize;
+mod pool;
+mod reduce;
+mod shapes;
+mod softmax;
