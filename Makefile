@@ -20,17 +20,16 @@ demo:
 
 test: test-rust test-python
 
-# Every test under every instruction set of this machine, then the examples in the documentation. The Python module has none
-# here, but with it in the list Cargo's features are those of the wheel, which need not compile the crates again; the
+# Every test under every instruction set of this machine, the examples in the documentation among them. The Python module has
+# none here, but with it in the list Cargo's features are those of the wheel, which need not compile the crates again; the
 # benchmarks, which have none at all, would change them.
 RUST = --workspace --exclude kasoku-benches
 test-rust:
-	$(CARGO) test $(RUST) --lib --tests --examples --no-run
+	$(CARGO) test $(RUST) --no-run
 	@for set in $$($(CARGO) run -q -p kasoku-kernels --example instruction_sets); do \
 		echo "== KASOKU_SIMD=$$set"; \
-		KASOKU_SIMD=$$set $(CARGO) test $(RUST) --lib --tests --examples || exit 1; \
+		KASOKU_SIMD=$$set $(CARGO) test $(RUST) || exit 1; \
 	done
-	$(CARGO) test $(RUST) --doc
 
 # The wheel, built as the Rust tests are (which is quicker than a release), in a fresh virtual environment: the tests, the
 # stubs against the module, the style.

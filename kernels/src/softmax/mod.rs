@@ -92,24 +92,23 @@ impl<'a, T> Target<'a, T> {
     }
 }
 
-impl<T: Element> Parts for TargetRows<'_, T> {
+impl<'a, T: Element> Parts for TargetRows<'a, T> {
+    type Raw = (Target<'a, T>, usize);
+
     fn len(&self) -> usize {
         self.rows
     }
 
-    fn split(self, at: usize) -> (Self, Self) {
-        let Self { target, rows, classes } = self;
-        let (left, right) = match target {
-            Target::Labels(labels) => {
-                let (left, right) = labels.split_at(at);
-                (Target::Labels(left), Target::Labels(right))
-            }
-            Target::OneHot(t) => {
-                let (left, right) = t.split_at(at * classes);
-                (Target::OneHot(left), Target::OneHot(right))
-            }
+    fn into_raw(self) -> Self::Raw {
+        (self.target, self.classes)
+    }
+
+    unsafe fn part((target, classes): Self::Raw, from: usize, len: usize) -> Self {
+        let target = match target {
+            Target::Labels(labels) => Target::Labels(&labels[from..][..len]),
+            Target::OneHot(t) => Target::OneHot(&t[from * classes..][..len * classes]),
         };
-        (left.rows(at, classes), right.rows(rows - at, classes))
+        target.rows(len, classes)
     }
 }
 

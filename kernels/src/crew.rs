@@ -1,0 +1,319 @@
+//! Threads that share the tasks of one kernel with the thread that calls it.
+//!
+//! The products of the book's smaller networks last a tenth of a millisecond, and a sleeping thread takes half of that to
+//! wake. So helpers stay awake for a while after each job, the caller works too and never waits for one that is still
+//! asleep, and a job too short to wake anybody for runs on whoever is awake. (A pool for general use, such as rayon's, does
+//! none of the three: two threads multiplied 100 × 784 by 784 × 100 more slowly than one.)
+
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::hint::spin_loop;
+use std::mem::transmute;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+
+/// How long a helper waits for the next job before it sleeps: longer than what a Python program does between two layers.
+const AWAKE: Duration = Duration::from_micros(300);
+
+/// One job at a time, its tasks claimed one by one by the caller and the helpers that are there.
+pub(crate) struct Crew {
+    /// Whether some thread has a job here. Another one that comes meanwhile runs its job alone: it is a core's worth of work by
+    /// itself.
+    busy: AtomicBool,
+    /// Who may touch the job: an epoch, [`OPEN`], and the number of helpers inside.
+    gate: AtomicU64,
+    /// Written by the caller while the gate is closed and nobody is inside; read by the helpers inside.
+    job: UnsafeCell<Job>,
+    /// Each member begins with the tasks of a range of its own (the same ones at each call, so that they stay in its cache) and
+    /// then takes what the others have left.
+    ranges: Box<[Claims]>,
+    helpers: Box<[Helper]>,
+    /// What a helper's task panicked with.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+// SAFETY: the job is all that is not Sync; the gate says who may touch it.
+unsafe impl Sync for Crew {}
+
+#[derive(Clone, Copy)]
+struct Job {
+    tasks: usize,
+    /// Lives in truth until the caller has closed the gate and seen everybody leave.
+    body: &'static Body<'static>,
+}
+
+type Body<'a> = dyn Fn(usize) + Sync + 'a;
+
+/// The next task of a range, in a cache line (or the two that are fetched together) of its own.
+#[repr(align(128))]
+struct Claims(AtomicUsize);
+
+#[derive(Default)]
+struct Helper {
+    thread: OnceLock<Thread>,
+    asleep: AtomicBool,
+}
+
+const OPEN: u64 = 1 << 16;
+const INSIDE: u64 = OPEN - 1;
+const EPOCH: u64 = OPEN << 1;
+
+impl Crew {
+    /// A crew of `members`, the caller included, whose helpers live as long as the process.
+    fn start(members: usize) -> Result<&'static Self> {
+        let error = |error: &dyn std::fmt::Display| {
+            Error::Threads(format!("cannot start {members} threads: {error}"))
+        };
+        if members as u64 > INSIDE {
+            return Err(error(&format_args!("expected at most {INSIDE}")));
+        }
+        let crew: &'static Self = Box::leak(Box::new(Self {
+            busy: AtomicBool::new(false),
+            gate: AtomicU64::new(0),
+            job: UnsafeCell::new(Job { tasks: 0, body: &|_| {} }),
+            ranges: (0..members).map(|_| Claims(AtomicUsize::new(0))).collect(),
+            helpers: (1..members).map(|_| Helper::default()).collect(),
+            panic: Mutex::new(None),
+        }));
+        // Where there are more members than cores, one that waits awake keeps another from working.
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let awake = if members <= cores { AWAKE } else { Duration::ZERO };
+        for (index, helper) in crew.helpers.iter().enumerate() {
+            let thread = thread::Builder::new()
+                .name(format!("kasoku-{}", index + 1))
+                .spawn(move || crew.help(index, awake))
+                .map_err(|e| error(&e))?;
+            helper.thread.get_or_init(|| thread.thread().clone());
+        }
+        Ok(crew)
+    }
+
+    /// Runs `body(task)` for each of `0..tasks`, on the calling thread and the helpers that come; `wake` says whether the job is
+    /// long enough to rouse those who sleep.
+    pub(crate) fn run(&self, tasks: usize, wake: bool, body: &Body<'_>) {
+        if tasks < 2 || self.busy.swap(true, Ordering::Acquire) {
+            return (0..tasks).for_each(body);
+        }
+        // SAFETY: only the lifetime changes, and nobody looks at the body once `Closing` has been dropped, in this function.
+        let lasting = unsafe { transmute::<&Body<'_>, &'static Body<'static>>(body) };
+        // SAFETY: `busy` is ours, so no other caller is here; the gate is closed and nobody inside, as the last caller left it.
+        unsafe { *self.job.get() = Job { tasks, body: lasting } };
+        for (member, claims) in self.ranges.iter().enumerate() {
+            claims.0.store(self.range_start(member, tasks), Ordering::Relaxed);
+        }
+        let closing = Closing(self);
+        self.gate.fetch_add(EPOCH | OPEN, Ordering::SeqCst);
+        if wake {
+            for helper in self.helpers.iter().take(tasks - 1) {
+                if helper.asleep.load(Ordering::SeqCst)
+                    && helper.asleep.swap(false, Ordering::SeqCst)
+                    && let Some(thread) = helper.thread.get()
+                {
+                    thread.unpark();
+                }
+            }
+        }
+        self.work(0, tasks, body);
+        drop(closing);
+    }
+
+    fn range_start(&self, member: usize, tasks: usize) -> usize {
+        tasks * member / self.ranges.len()
+    }
+
+    fn work(&self, member: usize, tasks: usize, body: &Body<'_>) {
+        let members = self.ranges.len();
+        for range in (member..members).chain(0..member) {
+            let end = self.range_start(range + 1, tasks);
+            // Relaxed: the gate orders what tasks wrote; here only each number must be given out once.
+            let claim = || self.ranges[range].0.fetch_add(1, Ordering::Relaxed);
+            let mut task = claim();
+            while task < end {
+                body(task);
+                task = claim();
+            }
+        }
+    }
+
+    /// A helper's life.
+    fn help(&self, index: usize, awake: Duration) {
+        let helper = &self.helpers[index];
+        let mut seen = 0;
+        loop {
+            let gate = self.wait(helper, seen, awake);
+            // The gate may have closed, or another helper entered: then look again.
+            if self
+                .gate
+                .compare_exchange(gate, gate + 1, Ordering::AcqRel, Ordering::Relaxed)
+                .is_err()
+            {
+                continue;
+            }
+            seen = gate & !INSIDE;
+            // SAFETY: inside, so the job was written before the gate opened, and it lives until we have left.
+            let Job { tasks, body } = unsafe { *self.job.get() };
+            if let Err(payload) =
+                catch_unwind(AssertUnwindSafe(|| self.work(index + 1, tasks, body)))
+            {
+                *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
+            }
+            self.gate.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// The gate, once it is open to a job other than the one `seen`.
+    fn wait(&self, helper: &Helper, seen: u64, awake: Duration) -> u64 {
+        let is_open = |gate: u64| gate & OPEN != 0 && gate & !INSIDE != seen;
+        loop {
+            let start = Instant::now();
+            loop {
+                for _ in 0..64 {
+                    let gate = self.gate.load(Ordering::Relaxed);
+                    if is_open(gate) {
+                        return gate;
+                    }
+                    spin_loop();
+                }
+                if start.elapsed() >= awake {
+                    break;
+                }
+            }
+            // Either the caller sees that we sleep, or we see that it has opened the gate.
+            helper.asleep.store(true, Ordering::SeqCst);
+            if is_open(self.gate.load(Ordering::SeqCst)) {
+                helper.asleep.store(false, Ordering::SeqCst);
+            } else {
+                thread::park();
+            }
+        }
+    }
+}
+
+/// Ends a job when it is dropped, after a panic as well: closes the gate and waits for those inside.
+struct Closing<'a>(&'a Crew);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        let Self(crew) = self;
+        crew.gate.fetch_and(!OPEN, Ordering::AcqRel);
+        let mut looks = 0;
+        while crew.gate.load(Ordering::Acquire) & INSIDE != 0 {
+            looks += 1;
+            // Its core may be busy with somebody else's work.
+            if looks < 10_000 { spin_loop() } else { thread::yield_now() }
+        }
+        let payload = crew.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        crew.busy.store(false, Ordering::Release);
+        if let Some(payload) = payload
+            && !thread::panicking()
+        {
+            resume_unwind(payload);
+        }
+    }
+}
+
+/// A crew of one process, in a list that only grows: crews of a size used before are found again, and a forked child
+/// (whose parent's threads it did not inherit) starts its own.
+struct Entry {
+    process: u32,
+    crew: &'static Crew,
+    next: *mut Entry,
+}
+
+/// The list's head. Lock-free, since a child forked while a lock was held could never take it.
+static CREWS: AtomicPtr<Entry> = AtomicPtr::new(ptr::null_mut());
+
+fn find(mut at: *mut Entry, process: u32, members: usize) -> Option<&'static Crew> {
+    // SAFETY: entries are leaked boxes, never freed and never changed once they are in the list.
+    while let Some(entry) = unsafe { at.as_ref() } {
+        if entry.process == process && entry.crew.ranges.len() == members {
+            return Some(entry.crew);
+        }
+        at = entry.next;
+    }
+    None
+}
+
+/// This process's crew of `members`, started at first use.
+pub(crate) fn of(members: usize) -> Result<&'static Crew> {
+    let process = std::process::id();
+    let mut head = CREWS.load(Ordering::Acquire);
+    if let Some(crew) = find(head, process, members) {
+        return Ok(crew);
+    }
+    // Should another thread do the same at this moment, there will be two, one of which sleeps for good.
+    let crew = Crew::start(members)?;
+    let entry = Box::leak(Box::new(Entry { process, crew, next: head }));
+    loop {
+        match CREWS.compare_exchange(head, entry, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return Ok(crew),
+            Err(current) => head = current,
+        }
+        entry.next = head;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_task_runs_once_whoever_is_awake() {
+        for members in [2, 3, 7] {
+            let crew = of(members).unwrap();
+            for (tasks, wake) in [(0, true), (1, true), (2, false), (5, true), (1000, true)] {
+                for round in 0..50 {
+                    let runs: Vec<_> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                    crew.run(tasks, wake, &|task| {
+                        runs[task].fetch_add(1, Ordering::Relaxed);
+                    });
+                    assert!(runs.iter().all(|runs| runs.load(Ordering::Relaxed) == 1), "{round}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn jobs_within_jobs_and_beside_each_other_are_run() {
+        let crew = of(3).unwrap();
+        let count = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        crew.run(3, true, &|_| {
+                            crew.run(5, true, &|_| {
+                                count.fetch_add(1, Ordering::Relaxed);
+                            });
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 4 * 100 * 3 * 5);
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_leaves_the_crew_usable() {
+        let crew = of(2).unwrap();
+        for bad in 0..8 {
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                crew.run(8, true, &|task| assert_ne!(task, bad));
+            }));
+            assert!(caught.is_err());
+            crew.run(8, true, &|_| {});
+        }
+    }
+
+    #[test]
+    fn crews_of_a_size_are_started_once() {
+        assert!(ptr::eq(of(2).unwrap(), of(2).unwrap()));
+        assert!(!ptr::eq(of(2).unwrap(), of(3).unwrap()));
+    }
+}
