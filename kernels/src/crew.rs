@@ -21,6 +21,9 @@ use crate::error::{Error, Result};
 /// How long a helper waits for the next job before it sleeps: longer than what a Python program does between two layers.
 const AWAKE: Duration = Duration::from_micros(300);
 
+/// How often the caller looks for helpers that are still at work before it sleeps: tens of microseconds, about a task.
+const PATIENCE: usize = 2000;
+
 /// One job at a time, its tasks claimed one by one by the caller and the helpers that are there.
 pub(crate) struct Crew {
     /// Whether some thread has a job here. Another one that comes meanwhile runs its job alone: it is a core's worth of work by
@@ -34,11 +37,15 @@ pub(crate) struct Crew {
     /// then takes what the others have left.
     ranges: Box<[Claims]>,
     helpers: Box<[Helper]>,
+    /// A caller that sleeps until the last helper has left.
+    waiting: Mutex<Option<Thread>>,
+    /// For the caller that has made the crew busy.
+    pace: UnsafeCell<Pace>,
     /// What a helper's task panicked with.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-// SAFETY: the job is all that is not Sync; the gate says who may touch it.
+// SAFETY: the job and the pace are all that is not Sync; the gate and `busy` say who may touch them.
 unsafe impl Sync for Crew {}
 
 #[derive(Clone, Copy)]
@@ -79,6 +86,8 @@ impl Crew {
             job: UnsafeCell::new(Job { tasks: 0, body: &|_| {} }),
             ranges: (0..members).map(|_| Claims(AtomicUsize::new(0))).collect(),
             helpers: (1..members).map(|_| Helper::default()).collect(),
+            waiting: Mutex::new(None),
+            pace: UnsafeCell::new(Pace { alone_until: Instant::now(), pause: Pace::SHORTEST }),
             panic: Mutex::new(None),
         }));
         // Where there are more members than cores, one that waits awake keeps another from working.
@@ -100,6 +109,13 @@ impl Crew {
         if tasks < 2 || self.busy.swap(true, Ordering::Acquire) {
             return (0..tasks).for_each(body);
         }
+        let _free = Free(&self.busy);
+        // SAFETY: `busy` is ours, and nobody else looks at the pace.
+        let pace = unsafe { &mut *self.pace.get() };
+        let start = Instant::now();
+        if start < pace.alone_until {
+            return (0..tasks).for_each(body);
+        }
         // SAFETY: only the lifetime changes, and nobody looks at the body once `Closing` has been dropped, in this function.
         let lasting = unsafe { transmute::<&Body<'_>, &'static Body<'static>>(body) };
         // SAFETY: `busy` is ours, so no other caller is here; the gate is closed and nobody inside, as the last caller left it.
@@ -119,16 +135,24 @@ impl Crew {
                 }
             }
         }
-        self.work(0, tasks, body);
+        let done = self.work(0, tasks, body);
+        let worked = start.elapsed();
+        // What is left to do when there is nothing left to claim is a task for each helper.
+        let expected = worked.checked_div(done).unwrap_or(worked) * 2 + Pace::PATIENCE;
         drop(closing);
+        if start.elapsed() > worked + expected {
+            pace.helper_was_late();
+        }
     }
 
     fn range_start(&self, member: usize, tasks: usize) -> usize {
         tasks * member / self.ranges.len()
     }
 
-    fn work(&self, member: usize, tasks: usize, body: &Body<'_>) {
+    /// Works until there is nothing left to claim; returns how many tasks that were.
+    fn work(&self, member: usize, tasks: usize, body: &Body<'_>) -> u32 {
         let members = self.ranges.len();
+        let mut done = 0;
         for range in (member..members).chain(0..member) {
             let end = self.range_start(range + 1, tasks);
             // Relaxed: the gate orders what tasks wrote; here only each number must be given out once.
@@ -136,9 +160,11 @@ impl Crew {
             let mut task = claim();
             while task < end {
                 body(task);
+                done += 1;
                 task = claim();
             }
         }
+        done
     }
 
     /// A helper's life.
@@ -163,7 +189,13 @@ impl Crew {
             {
                 *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
             }
-            self.gate.fetch_sub(1, Ordering::Release);
+            let gate = self.gate.fetch_sub(1, Ordering::SeqCst) - 1;
+            if gate & (OPEN | INSIDE) == 0
+                && let Some(caller) =
+                    self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
+            {
+                caller.unpark();
+            }
         }
     }
 
@@ -195,6 +227,39 @@ impl Crew {
     }
 }
 
+/// Whether the helpers keep up. One whose core also runs somebody else's thread may be interrupted in the middle of a task for
+/// a whole time slice, 4 ms, while the caller waits; OpenBLAS's threads, which wait awake for 0.1 s after each of NumPy's
+/// products, are the most frequent case. Then the caller works alone for a while, and for longer each time it happens again.
+struct Pace {
+    alone_until: Instant,
+    pause: Duration,
+}
+
+impl Pace {
+    const SHORTEST: Duration = Duration::from_millis(2);
+    const LONGEST: Duration = Duration::from_millis(32);
+    /// After so long without a late helper the next one counts as the first.
+    const FORGOTTEN: Duration = Duration::from_millis(100);
+    /// How much later than expected the helpers may finish.
+    const PATIENCE: Duration = Duration::from_micros(300);
+
+    fn helper_was_late(&mut self) {
+        let now = Instant::now();
+        let again = now < self.alone_until + Self::FORGOTTEN;
+        self.pause = if again { (self.pause * 2).min(Self::LONGEST) } else { Self::SHORTEST };
+        self.alone_until = now + self.pause;
+    }
+}
+
+/// Clears the flag when it is dropped, after a panic as well.
+struct Free<'a>(&'a AtomicBool);
+
+impl Drop for Free<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 /// Ends a job when it is dropped, after a panic as well: closes the gate and waits for those inside.
 struct Closing<'a>(&'a Crew);
 
@@ -202,14 +267,21 @@ impl Drop for Closing<'_> {
     fn drop(&mut self) {
         let Self(crew) = self;
         crew.gate.fetch_and(!OPEN, Ordering::AcqRel);
+        let anybody = || crew.gate.load(Ordering::SeqCst) & INSIDE != 0;
         let mut looks = 0;
-        while crew.gate.load(Ordering::Acquire) & INSIDE != 0 {
+        while anybody() {
             looks += 1;
-            // Its core may be busy with somebody else's work.
-            if looks < 10_000 { spin_loop() } else { thread::yield_now() }
+            if looks < PATIENCE {
+                spin_loop();
+                continue;
+            }
+            // Asleep, we leave our core to a helper that has been interrupted on its own.
+            *crew.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
+            if anybody() {
+                thread::park();
+            }
         }
         let payload = crew.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
-        crew.busy.store(false, Ordering::Release);
         if let Some(payload) = payload
             && !thread::panicking()
         {

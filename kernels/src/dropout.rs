@@ -39,7 +39,7 @@ fn check<T>(op: &'static str, ratio: f64, x: &[T]) -> Result<()> {
 }
 
 /// Elements below which waking a thread costs more than the work.
-const PARALLEL_LEN: usize = 1 << 15;
+const PARALLEL_LEN: usize = 1 << 14;
 
 /// Elements a task takes; a multiple of what a register of counters gives.
 const PART_LEN: usize = 1 << 14;

@@ -19,11 +19,11 @@ pub(crate) trait Map<T: Element, const OUT: usize, const IN: usize>: Sync {
     ) -> [Vector<T, S>; OUT];
 }
 
-/// Elements a task takes: 64 KiB of f32 a slice, so that a few slices stay in L2.
-const PART_LEN: usize = 16 * 1024;
+/// Elements a task takes: 32 KiB of f32 a slice, so that a few slices stay in L2.
+const PART_LEN: usize = 8 * 1024;
 
 /// Below this many elements (over all slices) waking a thread costs more than the work.
-const PARALLEL_LEN: usize = 128 * 1024;
+const PARALLEL_LEN: usize = 32 * 1024;
 
 /// Runs `op` over the slices, whose names are for the error where their lengths differ.
 pub(crate) fn map<T: Element, const OUT: usize, const IN: usize>(

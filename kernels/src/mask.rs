@@ -8,10 +8,10 @@ use crate::error::{Result, check_len};
 use crate::parallel::Pool;
 
 /// Elements a task takes.
-const PART_LEN: usize = 32 * 1024;
+const PART_LEN: usize = 8 * 1024;
 
 /// Below this many elements waking a thread costs more than the work.
-const PARALLEL_LEN: usize = 128 * 1024;
+const PARALLEL_LEN: usize = 32 * 1024;
 
 /// Runs the loop it holds, compiled for the machine's instruction set: plain loops, which vectorise by themselves.
 struct Loop<F>(F);

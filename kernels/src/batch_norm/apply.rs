@@ -45,7 +45,7 @@ impl<T: Element> Channelwise<T, 2> for Gradient {
 }
 
 /// Below this many elements (over all arrays) waking a thread costs more than the work.
-const PARALLEL_LEN: usize = 1 << 16;
+const PARALLEL_LEN: usize = 1 << 14;
 
 /// Elements a task takes.
 const PART_LEN: usize = 1 << 14;

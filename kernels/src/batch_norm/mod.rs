@@ -37,7 +37,7 @@ fn check_shape(
 }
 
 /// Elements below which waking a thread costs more than the work.
-const PARALLEL_LEN: usize = 1 << 16;
+const PARALLEL_LEN: usize = 1 << 14;
 
 /// Elements whose sums a task takes: the second pass over them finds them in L2.
 const PART_LEN: usize = 1 << 15;

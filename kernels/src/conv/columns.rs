@@ -8,7 +8,7 @@ use crate::parallel::{Pool, Rows};
 use crate::workspace::with_scratch;
 
 /// Elements below which waking a thread costs more than it saves.
-const PARALLEL_LEN: usize = 1 << 17;
+const PARALLEL_LEN: usize = 1 << 15;
 
 pub(super) fn im2col<T: Element>(
     input: [usize; 4],

@@ -169,8 +169,8 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
     }
 }
 
-/// Multiply-adds of a task, at least: a few microseconds.
-const TASK_WORK: usize = 1 << 17;
+/// Multiply-adds of a task, at least: a microsecond.
+pub(super) const TASK_WORK: usize = 1 << 15;
 /// Tasks that a block of C is cut into, where it is large enough: even for 4 cores, or 2 of which one is late.
 const TASKS: usize = 8;
 

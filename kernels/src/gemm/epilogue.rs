@@ -79,13 +79,13 @@ impl<T: Element> General<'_, T> {
         self.beta != T::zero()
     }
 
-    /// The register to store at element (row, col) of C, whose sums are `sums`.
+    /// The register to store at element (row, col) of C, whose sums are `sums`, whatever the kind.
     ///
     /// # Safety
     /// - Where [`General::reads_c`], `c` must be valid for reading a register.
     /// - `row` must lie within C; `col` and the register after it within the columns a bias is long enough for.
     #[inline(always)]
-    pub(super) unsafe fn scale<S: Simd>(
+    pub(super) unsafe fn finish<S: Simd>(
         &self,
         simd: S,
         sums: Vector<T, S>,

@@ -34,7 +34,7 @@ impl<T> Output<T> {
         Self { strides: [col_stride, row_stride], ..self }
     }
 
-    fn at(self, row: usize, col: usize) -> *mut T {
+    pub(super) fn at(self, row: usize, col: usize) -> *mut T {
         let [row_stride, col_stride] = self.strides;
         self.start.wrapping_offset(row as isize * row_stride + col as isize * col_stride)
     }
@@ -90,8 +90,10 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
             ($tile:expr) => {{
                 const TILE: Tile = $tile;
                 const EDGE: [usize; 3] = TILE.edge_rows;
-                self.whole_panels::<S, { TILE.rows }, { TILE.vectors }>(simd, finish);
-                self.last_panel::<S, { EDGE[0] }, { EDGE[1] }, { EDGE[2] }>(simd, finish);
+                let first = self.wide_panels(simd, finish);
+                let first =
+                    self.whole_panels::<S, { TILE.rows }, { TILE.vectors }>(simd, first, finish);
+                self.last_panel::<S, { EDGE[0] }, { EDGE[1] }, { EDGE[2] }>(simd, first, finish);
             }};
         }
         // One of the four is compiled: which one is a constant of S, as in `Tile::of`.
@@ -109,7 +111,8 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
         }
     }
 
-    /// The loop JR of BLIS over the panels that are whole, or may be read as if they were.
+    /// The loop JR of BLIS from column `first` on, over the panels that are whole or may be read as if they were. Returns the
+    /// first column that is left.
     ///
     /// # Safety
     /// As [`Block::compute`].
@@ -117,17 +120,39 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
     unsafe fn whole_panels<S: Simd, const MR: usize, const V: usize>(
         &self,
         simd: S,
+        first: usize,
         finish: &General<'_, T>,
-    ) {
+    ) -> usize {
         let nr = V * T::lanes::<S>();
-        let whole = if R::PADDED { self.cols } else { self.cols - self.cols % nr };
-        for j in (0..whole).step_by(nr) {
+        let whole = if R::PADDED { self.cols } else { self.cols - (self.cols - first) % nr };
+        for j in (first..whole).step_by(nr) {
             // SAFETY: the caller's promises.
             unsafe { self.panel::<S, MR, V, false>(simd, j, finish) }
         }
+        whole
     }
 
-    /// The panel that C's last column cuts off: as few registers as hold it, the last one masked.
+    /// Where one, two or three rows are all there is and B is read in place: panels wide enough for 8 chains and more. Returns
+    /// the first column that is left.
+    ///
+    /// # Safety
+    /// As [`Block::compute`].
+    #[inline(always)]
+    unsafe fn wide_panels<S: Simd>(&self, simd: S, finish: &General<'_, T>) -> usize {
+        if R::PADDED || self.right.panel() > 1 {
+            return 0;
+        }
+        // SAFETY: the caller's promises.
+        unsafe {
+            match self.rows {
+                1 => self.whole_panels::<S, 1, 8>(simd, 0, finish),
+                2..=3 => self.whole_panels::<S, 3, 4>(simd, 0, finish),
+                _ => 0,
+            }
+        }
+    }
+
+    /// The panel from column `j` on, that C's last column cuts off: as few registers as hold it, the last one masked.
     ///
     /// # Safety
     /// As [`Block::compute`].
@@ -135,15 +160,14 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
     unsafe fn last_panel<S: Simd, const E1: usize, const E2: usize, const E3: usize>(
         &self,
         simd: S,
+        j: usize,
         finish: &General<'_, T>,
     ) {
         if R::PADDED {
             return;
         }
         let lanes = T::lanes::<S>();
-        let most = if E3 > 0 { 3 } else { 2 };
-        let left = self.cols % (most * lanes);
-        let j = self.cols - left;
+        let left = self.cols - j;
         // The kernel adds whole registers of a bias per column, so it gets a copy that is long enough.
         let mut padded = [T::zero(); 3 * MAX_LANES];
         let mut finish = *finish;

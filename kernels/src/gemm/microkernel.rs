@@ -27,7 +27,7 @@ pub(super) struct At<T, const V: usize> {
 ///   register (or its lanes of `mask`), `steps.offset(d)` further on.
 /// - The tile must be valid for writing (and, where `finish` reads C, for reading), and no other thread may
 ///   touch it.
-/// - `at.row` and `at.col` must satisfy [`General::scale`].
+/// - `at.row` and `at.col` must satisfy [`General::finish`].
 #[inline(always)]
 pub(super) unsafe fn microkernel<
     T: Element,
@@ -85,6 +85,6 @@ pub(super) unsafe fn microkernel<
     match finish.kind() {
         Kind::Store => each_register!(|sum, c, _row, _col| sum),
         Kind::Accumulate => each_register!(|sum, c, _row, _col| sum + Vector::load_ptr(simd, c)),
-        Kind::Scale => each_register!(|sum, c, row, col| finish.scale(simd, sum, c, row, col)),
+        Kind::Scale => each_register!(|sum, c, row, col| finish.finish(simd, sum, c, row, col)),
     }
 }

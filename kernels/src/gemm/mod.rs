@@ -5,6 +5,7 @@ mod caches;
 mod compiled;
 pub(crate) mod driver;
 mod epilogue;
+mod gemv;
 mod macrokernel;
 mod microkernel;
 mod packed;
@@ -30,7 +31,7 @@ use packing::Dense;
 use plan::Plan;
 
 /// Multiply-adds below which waking a thread costs more than it saves.
-const PARALLEL_WORK: usize = 1 << 20;
+const PARALLEL_WORK: usize = 1 << 17;
 
 /// C = α·A·B + β·C, A of m×k, B of k×n, C of m×n, any strides (so a transpose is a view, [`MatRef::t`]).
 ///
@@ -64,14 +65,20 @@ pub fn gemm_with<T: Element>(
     let arch = Arch::current()?;
     let pool = Pool::for_work(m.saturating_mul(n).saturating_mul(k), PARALLEL_WORK)?;
     let output = Output { start: c.as_mut_ptr(), strides: c.strides() };
-    // Lanes run along C's columns, so those should be contiguous; where the rows are, Cᵀ = Bᵀ·Aᵀ.
-    let transposed = c.strides()[1].abs() > c.strides()[0].abs();
+    // Lanes run along C's columns, so those should be contiguous; where the rows are, or there is but one column, Cᵀ = Bᵀ·Aᵀ.
+    let transposed = n == 1 || (m > 1 && c.strides()[1].abs() > c.strides()[0].abs());
     let (size, a, b, c, epilogue) = if transposed {
         ([n, m, k], b.t(), a.t(), output.t(), epilogue.t())
     } else {
         ([m, n, k], a, b, output, epilogue)
     };
     let finish = General { alpha, beta, epilogue };
+    if size[0] == 1 && gemv::is_row_by_row(&b.t()) {
+        let finish = General { epilogue: epilogue.t(), ..finish };
+        // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
+        unsafe { gemv::compute(arch, pool, b.t(), a.t(), c.t(), finish) };
+        return Ok(());
+    }
     let (rows, columns) = (Dense(a), Dense(b.t()));
     let blocking = Blocking::of::<T>(arch, a.cols());
     let plan = Plan::of(a, b, &blocking);

@@ -18,6 +18,8 @@ pub(super) struct Plan {
 
 /// Rows of C below which B is not worth packing, whatever its size.
 const ROWS_TO_PACK_B: usize = 48;
+/// Rows of C from which B is packed unless its rows begin with lines of the cache.
+const ROWS_TO_ALIGN_B: usize = 256;
 /// Columns of C, and depth, from which A is worth packing where its elements lie badly.
 const COLUMNS_TO_PACK_A: usize = 48;
 const DEPTH_TO_PACK_A: usize = 32;
@@ -49,18 +51,34 @@ impl Plan {
     }
 
     /// Whether B is packed for a product of `m` rows. Its rows can be loaded in registers where they are, if they are contiguous:
-    /// a few of them stay in L1 or L2 as the tiles pass, many lie too far apart, and where they begin at odd addresses
-    /// too many registers straddle two lines of the cache.
+    /// a few of them stay in L1 or L2 as the tiles pass; many lie too far apart, or drive each other out of L1, and where they
+    /// begin at odd addresses too many registers straddle two lines of the cache.
     pub(super) fn of_right<T: Element>(m: usize, b: MatRef<'_, T>, blocking: &Blocking) -> bool {
         let [step, along] = b.strides();
         if along != 1 && b.cols() > 1 {
             return true;
         }
-        let (caches, step, block) =
-            (Caches::of_machine(), step.unsigned_abs() * size_of::<T>(), block_bytes(b, blocking));
-        let large = block > caches.l2 / 4 || (is_aliased(step) && block > caches.l1 * 2);
-        m >= ROWS_TO_PACK_B && (large || !step.is_multiple_of(16))
+        let (caches, step) = (Caches::of_machine(), step.unsigned_abs() * size_of::<T>());
+        let large = block_bytes(b, blocking) > caches.l2 / 4;
+        let crowded = blocking.kc.min(b.rows()) > lines_in_l1(step, caches.l1);
+        let alignment = if m < ROWS_TO_ALIGN_B { 16 } else { LINE };
+        m >= ROWS_TO_PACK_B && (large || crowded || !step.is_multiple_of(alignment))
     }
+}
+
+/// Bytes of a line of the cache, and sets of L1 (64 on every CPU of the last ten years, since a page has 64 lines).
+const LINE: usize = 64;
+const SETS: usize = 64;
+
+/// How many lines of the cache, so many bytes apart, L1 can hold at once.
+fn lines_in_l1(stride: usize, l1: usize) -> usize {
+    let sets = match stride / LINE {
+        lines if stride.is_multiple_of(LINE) && lines > 0 => {
+            SETS >> lines.trailing_zeros().min(SETS.trailing_zeros())
+        }
+        _ => SETS,
+    };
+    sets * (l1 / (LINE * SETS))
 }
 
 /// Bytes of B over a block's depth.

@@ -17,7 +17,7 @@ use crate::conv::Window;
 use crate::error::{Error, Result, checked_size};
 
 /// Elements of x below which waking a thread costs more than the work.
-const PARALLEL_LEN: usize = 1 << 16;
+const PARALLEL_LEN: usize = 1 << 14;
 
 /// Elements of x a task takes: with what is written, they stay in L2.
 const PART_LEN: usize = 1 << 14;

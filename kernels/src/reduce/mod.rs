@@ -14,7 +14,7 @@ use crate::softmax::{check_labels, check_rows, check_some_rows};
 use argmax::ArgmaxRows;
 
 /// Elements below which waking a thread costs more than the work.
-const PARALLEL_LEN: usize = 1 << 16;
+const PARALLEL_LEN: usize = 1 << 15;
 
 /// Elements a task takes.
 const PART_LEN: usize = 1 << 14;
