@@ -135,13 +135,13 @@ impl Crew {
                 }
             }
         }
-        let done = self.work(0, tasks, body);
-        let worked = start.elapsed();
-        // What is left to do when there is nothing left to claim is a task for each helper.
-        let expected = worked.checked_div(done).unwrap_or(worked) * 2 + Pace::PATIENCE;
+        let [shortest, longest] = self.work(0, tasks, body);
+        let end = Instant::now();
         drop(closing);
-        if start.elapsed() > worked + expected {
-            pace.helper_was_late();
+        // What is left when there is nothing left to claim is a task for each helper.
+        let interrupted = longest > shortest * 3 + Pace::PATIENCE;
+        if interrupted || end.elapsed() > shortest * 3 + Pace::PATIENCE {
+            pace.slow_down();
         }
     }
 
@@ -149,10 +149,11 @@ impl Crew {
         tasks * member / self.ranges.len()
     }
 
-    /// Works until there is nothing left to claim; returns how many tasks that were.
-    fn work(&self, member: usize, tasks: usize, body: &Body<'_>) -> u32 {
+    /// Works until there is nothing left to claim; returns how long the shortest and the longest task took.
+    fn work(&self, member: usize, tasks: usize, body: &Body<'_>) -> [Duration; 2] {
         let members = self.ranges.len();
-        let mut done = 0;
+        let mut times = [Duration::MAX, Duration::ZERO];
+        let mut start = Instant::now();
         for range in (member..members).chain(0..member) {
             let end = self.range_start(range + 1, tasks);
             // Relaxed: the gate orders what tasks wrote; here only each number must be given out once.
@@ -160,11 +161,14 @@ impl Crew {
             let mut task = claim();
             while task < end {
                 body(task);
-                done += 1;
-                task = claim();
+                let end = Instant::now();
+                let [shortest, longest] = times;
+                times = [shortest.min(end - start), longest.max(end - start)];
+                (task, start) = (claim(), end);
             }
         }
-        done
+        // Without a task, nothing is known.
+        [times[0].min(Duration::from_millis(1)), times[1]]
     }
 
     /// A helper's life.
@@ -227,9 +231,10 @@ impl Crew {
     }
 }
 
-/// Whether the helpers keep up. One whose core also runs somebody else's thread may be interrupted in the middle of a task for
-/// a whole time slice, 4 ms, while the caller waits; OpenBLAS's threads, which wait awake for 0.1 s after each of NumPy's
-/// products, are the most frequent case. Then the caller works alone for a while, and for longer each time it happens again.
+/// Whether there is a core for each member. Where other threads want them too, a member may be interrupted in the middle of a
+/// task for a whole time slice, 4 ms, while the others wait; those of OpenBLAS, which wait awake for 0.1 s after each of
+/// NumPy's products, are the most frequent case. Then the caller works alone for a while, and for longer each time it
+/// happens again.
 struct Pace {
     alone_until: Instant,
     pause: Duration,
@@ -237,13 +242,13 @@ struct Pace {
 
 impl Pace {
     const SHORTEST: Duration = Duration::from_millis(2);
-    const LONGEST: Duration = Duration::from_millis(32);
-    /// After so long without a late helper the next one counts as the first.
+    const LONGEST: Duration = Duration::from_millis(128);
+    /// After so long without an interruption the next one counts as the first.
     const FORGOTTEN: Duration = Duration::from_millis(100);
-    /// How much later than expected the helpers may finish.
-    const PATIENCE: Duration = Duration::from_micros(300);
+    /// How much longer than others a task may take.
+    const PATIENCE: Duration = Duration::from_micros(500);
 
-    fn helper_was_late(&mut self) {
+    fn slow_down(&mut self) {
         let now = Instant::now();
         let again = now < self.alone_until + Self::FORGOTTEN;
         self.pause = if again { (self.pause * 2).min(Self::LONGEST) } else { Self::SHORTEST };

@@ -292,7 +292,8 @@ fn borrowed(error: numpy::BorrowError) -> Error {
 pub(crate) struct Output<'py, T: numpy::Element>(Bound<'py, PyArrayDyn<T>>);
 
 impl<'py, T: numpy::Element> Output<'py, T> {
-    /// Zeros.
+    /// To be written to: its numbers are what the C allocator left there. (Truth values, of which not every byte is one, are
+    /// false.)
     ///
     /// # Errors
     /// `MemoryError` where there is no room for them.
@@ -300,18 +301,22 @@ impl<'py, T: numpy::Element> Output<'py, T> {
         let count = shape.len() as c_int;
         // NumPy writes to the sizes it is given.
         let mut shape: Vec<_> = shape.iter().map(|&size| size as npy_intp).collect();
-        // SAFETY: `shape` holds `count` sizes, the descriptor's reference is given away as `PyArray_Zeros` wants, and it
-        // returns a new reference or NULL with an exception set.
+        let (dtype, sizes) = (numpy::dtype::<T>(py), shape.as_mut_ptr());
+        // SAFETY: `shape` holds `count` sizes, the descriptor's reference is given away as both functions want, and they
+        // return a new reference or NULL with an exception set.
         let array = unsafe {
-            let dtype = numpy::dtype::<T>(py).into_dtype_ptr();
-            let array = PY_ARRAY_API.PyArray_Zeros(py, count, shape.as_mut_ptr(), dtype, 0);
+            let array = match dtype.kind() {
+                b'b' => PY_ARRAY_API.PyArray_Zeros(py, count, sizes, dtype.into_dtype_ptr(), 0),
+                _ => PY_ARRAY_API.PyArray_Empty(py, count, sizes, dtype.into_dtype_ptr(), 0),
+            };
             Bound::from_owned_ptr_or_err(py, array)?
         };
         Ok(Self(array.cast_into::<PyArrayDyn<T>>().map_err(PyErr::from)?))
     }
 
     pub(crate) fn slice_mut(&mut self) -> &mut [T] {
-        // SAFETY: `new` made it contiguous, aligned and initialised, and no one else has a reference to it yet.
+        // SAFETY: `new` made it contiguous and aligned, and no one else has a reference to it yet. What it holds are valid
+        // elements, whatever the C allocator left there; kernels write them before they read them.
         unsafe { self.0.as_slice_mut() }.expect("a new array is contiguous")
     }
 

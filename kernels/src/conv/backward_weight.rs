@@ -84,10 +84,19 @@ pub(super) fn backward_weight<T: Element>(
 }
 
 /// dw (filters × taps) = the sum of the parts (taps × filters each), in order.
-fn add_transposed<T: Element>(parts: &[T], [taps, filters]: [usize; 2], dw: &mut [T]) {
-    for (filter, dw) in dw.chunks_exact_mut(taps).enumerate() {
-        for (tap, dw) in dw.iter_mut().enumerate() {
-            *dw = parts[tap * filters + filter..].iter().step_by(taps * filters).copied().sum();
+fn add_transposed<T: Element>(parts: &mut [T], [taps, filters]: [usize; 2], dw: &mut [T]) {
+    let (sum, others) = parts.split_at_mut(taps * filters);
+    for part in others.chunks_exact(taps * filters) {
+        sum.iter_mut().zip(part).for_each(|(sum, &x)| *sum = *sum + x);
+    }
+    // A line of the cache of each row of dw at a time.
+    const COLUMNS: usize = 8;
+    for first in (0..taps).step_by(COLUMNS) {
+        let columns = first..taps.min(first + COLUMNS);
+        for (filter, dw) in dw.chunks_exact_mut(taps).enumerate() {
+            for tap in columns.clone() {
+                dw[tap] = sum[tap * filters + filter];
+            }
         }
     }
 }

@@ -70,7 +70,7 @@ pub(crate) struct Blocking {
 
 /// Depth of a block before it is evened out: long enough that loading and storing C is lost in it, short enough
 /// that KC×NR elements of B take half of a 32 KiB L1. The same on every machine, so that results are.
-const KC: usize = 256;
+pub(super) const KC: usize = 256;
 /// A's block: a third of L2, leaving room for B's panels to stream through.
 const A_SHARE_OF_L2: usize = 3;
 /// B's block: a share of L3 that other cores leave alone, and no more than memory can be prefetched for.

@@ -124,7 +124,9 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
         finish: &General<'_, T>,
     ) -> usize {
         let nr = V * T::lanes::<S>();
-        let whole = if R::PADDED { self.cols } else { self.cols - (self.cols - first) % nr };
+        // A packed panel may be read to its end; registers of an image come in whole panels.
+        let to_the_end = R::PADDED && self.right.panel() > 1;
+        let whole = if to_the_end { self.cols } else { self.cols - (self.cols - first) % nr };
         for j in (first..whole).step_by(nr) {
             // SAFETY: the caller's promises.
             unsafe { self.panel::<S, MR, V, false>(simd, j, finish) }
@@ -139,7 +141,7 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
     /// As [`Block::compute`].
     #[inline(always)]
     unsafe fn wide_panels<S: Simd>(&self, simd: S, finish: &General<'_, T>) -> usize {
-        if R::PADDED || self.right.panel() > 1 {
+        if self.right.panel() > 1 {
             return 0;
         }
         // SAFETY: the caller's promises.

@@ -1,6 +1,6 @@
 //! Which operands are packed, decided by their shapes and strides alone.
 
-use super::blocking::Blocking;
+use super::blocking::{Blocking, KC};
 use super::caches::Caches;
 use crate::element::Element;
 use crate::view::MatRef;
@@ -23,6 +23,8 @@ const ROWS_TO_ALIGN_B: usize = 256;
 /// Columns of C, and depth, from which A is worth packing where its elements lie badly.
 const COLUMNS_TO_PACK_A: usize = 48;
 const DEPTH_TO_PACK_A: usize = 32;
+/// Bytes that a block of A may span before it is worth packing: what the first TLB reaches, 64 pages.
+const REACH_OF_TLB: usize = 64 * 4096;
 /// Columns of C from which A is worth packing wherever its rows are not contiguous.
 const COLUMNS_TO_PACK_COLUMNS_OF_A: usize = 256;
 
@@ -47,7 +49,9 @@ impl Plan {
         n >= COLUMNS_TO_PACK_A
             && a.cols() >= DEPTH_TO_PACK_A
             && line < step
-            && (n >= COLUMNS_TO_PACK_COLUMNS_OF_A || is_aliased(step * size_of::<T>()))
+            && (n >= COLUMNS_TO_PACK_COLUMNS_OF_A
+                || is_aliased(step * size_of::<T>())
+                || step * size_of::<T>() * a.cols().min(KC) > REACH_OF_TLB)
     }
 
     /// Whether B is packed for a product of `m` rows. Its rows can be loaded in registers where they are, if they are contiguous:
