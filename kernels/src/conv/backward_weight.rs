@@ -87,7 +87,7 @@ pub(super) fn backward_weight<T: Element>(
 fn add_transposed<T: Element>(parts: &mut [T], [taps, filters]: [usize; 2], dw: &mut [T]) {
     let (sum, others) = parts.split_at_mut(taps * filters);
     for part in others.chunks_exact(taps * filters) {
-        sum.iter_mut().zip(part).for_each(|(sum, &x)| *sum = *sum + x);
+        sum.iter_mut().zip(part).for_each(|(sum, &x)| *sum += x);
     }
     // A line of the cache of each row of dw at a time.
     const COLUMNS: usize = 8;

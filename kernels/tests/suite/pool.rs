@@ -76,6 +76,8 @@ fn all_agree(input: [usize; 4], window: &Window, seed: u64) {
     max_agrees::<f64, u32>(input, window, &random(len(input) + 1, seed)[1..]);
     average_agrees::<f32>(input, window, &random(len(input) + 1, seed)[1..]);
     average_agrees::<f64>(input, window, &random(len(input) + 1, seed)[1..]);
+    average_agrees::<f32>(input, window, &vec![-0.0; len(input)]); // whose sum is −0 too
+    average_agrees::<f64>(input, window, &vec![-0.0; len(input)]);
 }
 
 fn windows() -> impl Strategy<Value = Window> {
