@@ -90,7 +90,8 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
             ($tile:expr) => {{
                 const TILE: Tile = $tile;
                 const EDGE: [usize; 3] = TILE.edge_rows;
-                let first = self.wide_panels(simd, finish);
+                let first =
+                    self.wide_panels::<S, { 4 * TILE.vectors }, { 2 * TILE.vectors }>(simd, finish);
                 let first =
                     self.whole_panels::<S, { TILE.rows }, { TILE.vectors }>(simd, first, finish);
                 self.last_panel::<S, { EDGE[0] }, { EDGE[1] }, { EDGE[2] }>(simd, first, finish);
@@ -134,21 +135,25 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
         whole
     }
 
-    /// Where one, two or three rows are all there is and B is read in place: panels wide enough for 8 chains and more. Returns
-    /// the first column that is left.
+    /// Where one row, or two or three, are all there is and B is read in place: panels of `V1` or `V3` registers, wide enough for 8
+    /// chains and more. They are whole numbers of the usual panels. Returns the first column that is left.
     ///
     /// # Safety
     /// As [`Block::compute`].
     #[inline(always)]
-    unsafe fn wide_panels<S: Simd>(&self, simd: S, finish: &General<'_, T>) -> usize {
+    unsafe fn wide_panels<S: Simd, const V1: usize, const V3: usize>(
+        &self,
+        simd: S,
+        finish: &General<'_, T>,
+    ) -> usize {
         if self.right.panel() > 1 {
             return 0;
         }
         // SAFETY: the caller's promises.
         unsafe {
             match self.rows {
-                1 => self.whole_panels::<S, 1, 8>(simd, 0, finish),
-                2..=3 => self.whole_panels::<S, 3, 4>(simd, 0, finish),
+                1 => self.whole_panels::<S, 1, V1>(simd, 0, finish),
+                2..=3 => self.whole_panels::<S, 3, V3>(simd, 0, finish),
                 _ => 0,
             }
         }
