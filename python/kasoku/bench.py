@@ -26,7 +26,7 @@ Work = Callable[[], Any]
 _REST = 0.15
 
 #: A measurement lasts at least so many seconds: shorter work is repeated.
-_SHORTEST = 2e-3
+_SHORTEST = 2e-2
 
 #: Seconds and pairs of measurements that a row gets: (seconds, fewest, most).
 _FULL, _QUICK = (6.0, 7, 50), (1.5, 3, 15)
