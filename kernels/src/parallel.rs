@@ -9,7 +9,7 @@ use crate::threads::num_threads;
 use crate::workspace::with_scratch;
 
 /// A job for whose sake sleeping threads are woken is this many times as long as one that is shared with those awake.
-const LONG: usize = 8;
+const LONG: usize = 4;
 
 /// The way to run tasks, taken once at a kernel's border.
 #[derive(Clone, Copy)]

@@ -13,7 +13,7 @@ use crate::element::Element;
 use crate::error::{Result, check_len, checked_size};
 
 /// Multiply-adds below which waking a thread costs more than it saves.
-const PARALLEL_WORK: usize = 1 << 17;
+const PARALLEL_WORK: usize = 1 << 19;
 
 /// y = x ∗ w + bias, then ReLU if `relu`; x, w and y as [`ConvGeometry`] says, bias of one value a filter.
 ///

@@ -30,8 +30,8 @@ use driver::{Operand, Product};
 use packing::Dense;
 use plan::Plan;
 
-/// Multiply-adds below which waking a thread costs more than it saves.
-const PARALLEL_WORK: usize = 1 << 17;
+/// Multiply-adds below which a second thread costs more than it saves, even one that is awake.
+const PARALLEL_WORK: usize = 1 << 20;
 
 /// C = α·A·B + β·C, A of m×k, B of k×n, C of m×n, any strides (so a transpose is a view, [`MatRef::t`]).
 ///
