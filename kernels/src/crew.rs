@@ -12,7 +12,7 @@ use std::mem::transmute;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 const AWAKE: Duration = Duration::from_micros(300);
 
 /// How often the caller looks for helpers that are still at work before it sleeps: tens of microseconds, about a task.
-const PATIENCE: usize = 2000;
+const LOOKS: usize = 2000;
 
 /// One job at a time, its tasks claimed one by one by the caller and the helpers that are there.
 pub(crate) struct Crew {
@@ -135,7 +135,14 @@ impl Crew {
                 }
             }
         }
-        let [shortest, longest] = self.work(0, tasks, body);
+        let (mut shortest, mut longest) = (Duration::from_millis(1), Duration::ZERO);
+        let mut begin = Instant::now();
+        self.work(0, tasks, |task| {
+            body(task);
+            let end = Instant::now();
+            (shortest, longest) = (shortest.min(end - begin), longest.max(end - begin));
+            begin = end;
+        });
         let end = Instant::now();
         drop(closing);
         // What is left when there is nothing left to claim is a task for each helper.
@@ -149,26 +156,19 @@ impl Crew {
         tasks * member / self.ranges.len()
     }
 
-    /// Works until there is nothing left to claim; returns how long the shortest and the longest task took.
-    fn work(&self, member: usize, tasks: usize, body: &Body<'_>) -> [Duration; 2] {
+    /// Runs tasks until there is nothing left to claim.
+    fn work(&self, member: usize, tasks: usize, mut run: impl FnMut(usize)) {
         let members = self.ranges.len();
-        let mut times = [Duration::MAX, Duration::ZERO];
-        let mut start = Instant::now();
         for range in (member..members).chain(0..member) {
             let end = self.range_start(range + 1, tasks);
             // Relaxed: the gate orders what tasks wrote; here only each number must be given out once.
             let claim = || self.ranges[range].0.fetch_add(1, Ordering::Relaxed);
             let mut task = claim();
             while task < end {
-                body(task);
-                let end = Instant::now();
-                let [shortest, longest] = times;
-                times = [shortest.min(end - start), longest.max(end - start)];
-                (task, start) = (claim(), end);
+                run(task);
+                task = claim();
             }
         }
-        // Without a task, nothing is known.
-        [times[0].min(Duration::from_millis(1)), times[1]]
     }
 
     /// A helper's life.
@@ -191,12 +191,11 @@ impl Crew {
             if let Err(payload) =
                 catch_unwind(AssertUnwindSafe(|| self.work(index + 1, tasks, body)))
             {
-                *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
+                *lock(&self.panic) = Some(payload);
             }
             let gate = self.gate.fetch_sub(1, Ordering::SeqCst) - 1;
             if gate & (OPEN | INSIDE) == 0
-                && let Some(caller) =
-                    self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
+                && let Some(caller) = lock(&self.waiting).take()
             {
                 caller.unpark();
             }
@@ -229,6 +228,11 @@ impl Crew {
             }
         }
     }
+}
+
+/// What these mutexes hold is whole at any time, after a panic too.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether there is a core for each member. Where other threads want them too, a member may be interrupted in the middle of a
@@ -276,17 +280,17 @@ impl Drop for Closing<'_> {
         let mut looks = 0;
         while anybody() {
             looks += 1;
-            if looks < PATIENCE {
+            if looks < LOOKS {
                 spin_loop();
                 continue;
             }
             // Asleep, we leave our core to a helper that has been interrupted on its own.
-            *crew.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
+            *lock(&crew.waiting) = Some(thread::current());
             if anybody() {
                 thread::park();
             }
         }
-        let payload = crew.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let payload = lock(&crew.panic).take();
         if let Some(payload) = payload
             && !thread::panicking()
         {

@@ -88,7 +88,7 @@ pub(crate) trait Parts: Send + Sized {
     /// The whole, for tasks to take their parts of.
     type Raw: Copy + Sync;
 
-    /// Units that are left.
+    /// Units of the whole.
     fn len(&self) -> usize;
 
     fn into_raw(self) -> Self::Raw;

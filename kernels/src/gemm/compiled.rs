@@ -1,7 +1,7 @@
 //! The block kernels of f32 and f64, compiled with this crate.
 //!
 //! Generic code is compiled by whoever uses it, each time. Behind one generic product stand hundreds of microkernels (by
-//! instruction set, tile and finish): minutes for every program, test and benchmark. Here generic code meets functions of
+//! instruction set and tile): minutes for every program, test and benchmark. Here generic code meets functions of
 //! fixed types, which are compiled once.
 
 use super::epilogue::General;
@@ -25,15 +25,8 @@ macro_rules! block_kernels {
             )*
         }
 
-        // Modules, since the compiler works on two of them at a time.
-        mod f32 {
-            use super::*;
-            block_kernels!(@of f32: $($kernel: $left, $right);*);
-        }
-        mod f64 {
-            use super::*;
-            block_kernels!(@of f64: $($kernel: $left, $right);*);
-        }
+        block_kernels!(@of f32: $($kernel: $left, $right);*);
+        block_kernels!(@of f64: $($kernel: $left, $right);*);
 
         $(impl<T: Element> Block<T, $left<'_, T>, $right<'_, T>> {
             /// Computes the block, on the calling thread.

@@ -50,7 +50,7 @@ impl Plan {
             && a.cols() >= DEPTH_TO_PACK_A
             && line < step
             && (n >= COLUMNS_TO_PACK_COLUMNS_OF_A
-                || is_aliased(step * size_of::<T>())
+                || sets_of_l1(step * size_of::<T>()) <= FEW_SETS
                 || step * size_of::<T>() * a.cols().min(KC) > REACH_OF_TLB)
     }
 
@@ -64,7 +64,7 @@ impl Plan {
         }
         let (caches, step) = (Caches::of_machine(), step.unsigned_abs() * size_of::<T>());
         let large = block_bytes(b, blocking) > caches.l2 / 4;
-        let crowded = blocking.kc.min(b.rows()) > lines_in_l1(step, caches.l1);
+        let crowded = blocking.kc.min(b.rows()) > sets_of_l1(step) * (caches.l1 / (LINE * SETS));
         let alignment = if m < ROWS_TO_ALIGN_B { 16 } else { LINE };
         m >= ROWS_TO_PACK_B && (large || crowded || !step.is_multiple_of(alignment))
     }
@@ -73,24 +73,20 @@ impl Plan {
 /// Bytes of a line of the cache, and sets of L1 (64 on every CPU of the last ten years, since a page has 64 lines).
 const LINE: usize = 64;
 const SETS: usize = 64;
+/// So few sets that a block's lines drive each other out: those of strides of half pages.
+const FEW_SETS: usize = 2;
 
-/// How many lines of the cache, so many bytes apart, L1 can hold at once.
-fn lines_in_l1(stride: usize, l1: usize) -> usize {
-    let sets = match stride / LINE {
+/// The sets of L1 that lines so many bytes apart fall into.
+fn sets_of_l1(stride: usize) -> usize {
+    match stride / LINE {
         lines if stride.is_multiple_of(LINE) && lines > 0 => {
             SETS >> lines.trailing_zeros().min(SETS.trailing_zeros())
         }
         _ => SETS,
-    };
-    sets * (l1 / (LINE * SETS))
+    }
 }
 
 /// Bytes of B over a block's depth.
 fn block_bytes<T: Element>(b: MatRef<'_, T>, blocking: &Blocking) -> usize {
     blocking.kc.min(b.rows()).saturating_mul(b.cols()).saturating_mul(size_of::<T>())
-}
-
-/// Whether lines so many bytes apart fall into a few sets of the cache: multiples of half a page.
-fn is_aliased(stride: usize) -> bool {
-    stride >= 2048 && stride.is_multiple_of(2048)
 }
