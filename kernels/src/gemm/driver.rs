@@ -1,7 +1,7 @@
 //! The loops around the macrokernel: JC, PC and IC of BLIS, with packing shared by all tasks.
 
 use super::blocking::Blocking;
-use super::epilogue::{Epilogue, General};
+use super::epilogue::General;
 use super::macrokernel::{Block, Output};
 use super::packing::{PanelSource, pack_panels, packed_len};
 use super::panels::Strided;
@@ -156,12 +156,7 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
                 };
                 let block =
                     Block { left, right, depth: deep, rows: m, cols, row: 0, col, c: self.c };
-                let last = depth.end == k;
-                let finish = General {
-                    alpha: self.finish.alpha,
-                    beta: if start == 0 { self.finish.beta } else { T::one() },
-                    epilogue: if last { self.finish.epilogue } else { Epilogue::default() },
-                };
+                let finish = self.finish.of_block(start == 0, depth.end == k);
                 // SAFETY: the caller's promises.
                 unsafe { Grid { blocking, block }.compute(arch, pool, finish) }
             }

@@ -74,6 +74,15 @@ impl<T: Element> General<'_, T> {
         }
     }
 
+    /// The finish of one block of the depth: the first one scales C, the last one adds the epilogue.
+    pub(super) fn of_block(&self, is_first: bool, is_last: bool) -> Self {
+        Self {
+            alpha: self.alpha,
+            beta: if is_first { self.beta } else { T::one() },
+            epilogue: if is_last { self.epilogue } else { Epilogue::default() },
+        }
+    }
+
     /// Whether the old C is read.
     pub(super) fn reads_c(&self) -> bool {
         self.beta != T::zero()

@@ -3,6 +3,7 @@
 
 use pulp::{Scalar, Simd, WithSimd};
 
+use super::blocking::Blocking;
 use super::driver::TASK_WORK;
 use super::epilogue::General;
 use super::macrokernel::Output;
@@ -41,15 +42,23 @@ pub(super) unsafe fn compute<T: Element>(
     with_scratch(depth, |x| {
         x.iter_mut().enumerate().for_each(|(d, x)| *x = vector.get(d, 0));
         let x = &*x;
+        // In the blocks of every other product, so that C gets the same sums in the same steps.
+        let kc = Blocking::of::<T>(arch, depth).kc;
         pool.for_each(rows.div_ceil(task), |index| {
             let rows = [index * task, rows.min((index + 1) * task)];
-            arch.dispatch(Dots { matrix, x, c, finish, rows });
+            for start in (0..depth).step_by(kc) {
+                let end = depth.min(start + kc);
+                let finish = finish.of_block(start == 0, end == depth);
+                arch.dispatch(Dots { matrix, start, x: &x[start..end], c, finish, rows });
+            }
         });
     });
 }
 
 struct Dots<'a, T> {
     matrix: MatRef<'a, T>,
+    /// The first depth of this block, and the vector over it.
+    start: usize,
     x: &'a [T],
     c: Output<T>,
     finish: General<'a, T>,
@@ -82,7 +91,7 @@ impl<T: Element> Dots<'_, T> {
     #[inline(always)]
     unsafe fn dots<S: Simd, const R: usize>(&self, simd: S, row: usize) {
         let (lanes, depth) = (Vector::<T, S>::len(), self.x.len());
-        let lines: [_; R] = std::array::from_fn(|i| self.matrix.at(row + i, 0));
+        let lines: [_; R] = std::array::from_fn(|i| self.matrix.at(row + i, self.start));
         let mut sums = [[Vector::zero(simd); 2]; R];
         let mut d = 0;
         // SAFETY: `d` and the registers from it on lie within the depth; the last one's lanes do.

@@ -153,6 +153,21 @@ proptest! {
 }
 
 #[test]
+fn zeros_have_the_same_sign_packed_or_not() {
+    // α = 0: each block of the depth adds a zero of its sum's sign to −0.
+    let case = Case {
+        size: [26, 1, 514],
+        layouts: [Layout::Rows, Layout::Spread, Layout::Reversed],
+        scale: [0.0, -0.5],
+        bias: 0,
+        relu: false,
+        seed: 11245802456464768734,
+    };
+    check_exact::<f32>(&case);
+    check_exact::<f64>(&case);
+}
+
+#[test]
 fn large_products_agree_with_the_definition() {
     // More than one block of rows, of depth, and (for 5000 columns in f64) of columns.
     for (size, layouts) in [
