@@ -26,7 +26,7 @@ test: test-rust test-python
 RUST = --workspace --exclude kasoku-benches
 test-rust:
 	$(CARGO) test $(RUST) --no-run
-	@for set in $$($(CARGO) run -q -p kasoku-kernels --example instruction_sets); do \
+	@sets=$$($${CARGO_TARGET_DIR:-target}/debug/examples/instruction_sets) || exit 1; for set in $$sets; do \
 		echo "== KASOKU_SIMD=$$set"; \
 		KASOKU_SIMD=$$set $(CARGO) test $(RUST) || exit 1; \
 	done

@@ -15,6 +15,10 @@ mod element;
 mod error;
 mod exp;
 pub mod gemm;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod instances;
+pub mod lanes;
 mod map;
 pub mod mask;
 pub mod optimize;

@@ -44,7 +44,7 @@ impl Drop for Buffer {
 
 /// Runs `body` with `len` elements of scratch, aligned to 64 bytes. What they hold is left over
 /// from earlier calls.
-pub(crate) fn with_scratch<T: Element, R>(len: usize, body: impl FnOnce(&mut [T]) -> R) -> R {
+pub fn with_scratch<T: Element, R>(len: usize, body: impl FnOnce(&mut [T]) -> R) -> R {
     let bytes = (len.max(1) * size_of::<T>()).next_multiple_of(ALIGN);
     let buffer = FREE.with_borrow_mut(|free| free.pop()).filter(|buffer| buffer.bytes >= bytes);
     // Grow by half at least, so that slowly rising sizes do not reallocate each time.

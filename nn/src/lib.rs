@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod data;
+mod engine;
 mod error;
 pub mod functions;
 pub mod gradient;

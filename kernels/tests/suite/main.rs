@@ -6,6 +6,7 @@ mod common;
 mod conv;
 mod dropout;
 mod gemm;
+mod lanes;
 mod optimize;
 mod pool;
 mod reduce;

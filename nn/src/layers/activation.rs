@@ -1,6 +1,6 @@
 //! Relu, Sigmoid and Tanh: element by element, in place where nobody shares the array.
 
-use crate::layers::{Layer, Mode, check_gradient};
+use crate::layers::{Layer, Mode, Operation, check_gradient};
 use crate::tensor::{contiguous, elements, elements_mut};
 use crate::{Element, Error, Result, Tensor, kernels};
 use kernels::activation::{
@@ -30,6 +30,10 @@ macro_rules! activation_layer {
 
             fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>> {
                 Ok(input.to_vec())
+            }
+
+            fn operation(&self) -> Operation {
+                Operation::$layer
             }
 
             fn forward(&mut self, x: Tensor<T>, _: Mode) -> Result<Tensor<T>> {

@@ -24,7 +24,8 @@ use std::fmt::Debug;
 
 use ndarray::{ArrayD, IxDyn};
 
-use crate::{Element, Error, Result, Tensor};
+use crate::{Element, Error, Result, Tensor, kernels};
+use kernels::conv::Window;
 
 /// Whether a network learns or answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,8 +109,34 @@ pub(crate) fn slice_mut<T>(array: &mut ArrayD<T>) -> &mut [T] {
     array.as_slice_mut().expect("parameters are in standard layout")
 }
 
+/// What a layer computes, for a planner that would do it in its own way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Operation {
+    /// [`Affine`] of so many outputs, with [`Layer::weights`].
+    Affine(usize),
+    /// [`Convolution`] of so many filters, with [`Layer::weights`].
+    Convolution(usize, Window),
+    /// [`MaxPooling`].
+    MaxPooling(Window),
+    /// [`AveragePooling`].
+    AveragePooling(Window),
+    /// [`Relu`].
+    Relu,
+    /// [`Sigmoid`].
+    Sigmoid,
+    /// [`Tanh`].
+    Tanh,
+    /// [`Dropout`] of this ratio and number.
+    Dropout(f64, u32),
+    /// [`Flatten`].
+    Flatten,
+    /// Anything else: only the layer itself can do it.
+    Other,
+}
+
 /// A layer of a network. The first axis of its input and output is the batch.
-pub trait Layer<T: Element>: Debug + Send {
+pub trait Layer<T: Element>: Debug + Send + Sync {
     /// The layer's name, for messages.
     fn name(&self) -> &'static str;
 
@@ -148,6 +175,21 @@ pub trait Layer<T: Element>: Debug + Send {
     /// The parameters, in the same order.
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<T>> {
         Vec::new()
+    }
+
+    /// What it computes. A layer of one's own is [`Operation::Other`], and runs by itself.
+    fn operation(&self) -> Operation {
+        Operation::Other
+    }
+
+    /// The weights and the bias, of a layer that learns just these two.
+    fn weights(&self) -> Option<[&Parameter<T>; 2]> {
+        None
+    }
+
+    /// As [`Layer::weights`], to change.
+    fn weights_mut(&mut self) -> Option<[&mut Parameter<T>; 2]> {
+        None
     }
 
     /// What is saved, by the names without their numbers: the parameters, and what else lasts from batch to batch.

@@ -1,6 +1,6 @@
 //! Max- and average-pooling.
 
-use crate::layers::{Layer, Mode, check_gradient};
+use crate::layers::{Layer, Mode, Operation, check_gradient};
 use crate::tensor::{contiguous, elements, elements_mut, zeros};
 use crate::{Element, Error, Result, Tensor, kernels};
 use kernels::conv::Window;
@@ -64,6 +64,10 @@ impl<T: Element> Layer<T> for MaxPooling {
         pooled_shape("MaxPooling", &self.window, input)
     }
 
+    fn operation(&self) -> Operation {
+        Operation::MaxPooling(self.window)
+    }
+
     fn forward(&mut self, x: Tensor<T>, _: Mode) -> Result<Tensor<T>> {
         let (input, output) = batch_shapes("MaxPooling", &self.window, &x)?;
         let x = contiguous(x);
@@ -108,6 +112,10 @@ impl<T: Element> Layer<T> for AveragePooling {
 
     fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>> {
         pooled_shape("AveragePooling", &self.window, input)
+    }
+
+    fn operation(&self) -> Operation {
+        Operation::AveragePooling(self.window)
     }
 
     fn forward(&mut self, x: Tensor<T>, _: Mode) -> Result<Tensor<T>> {

@@ -1,0 +1,71 @@
+//! Batch in lanes: the layout of the planned training step, and the operations on it.
+//!
+//! A *lane group* is as many samples as a register has lanes, L = [`count`] (8 floats with AVX2). Their activations lie as
+//! (channels, height, width, L): one register holds the same element of L samples, so no operation shuffles lanes, and rows
+//! of any width are as good as any other. Several groups lie one after another; the lanes of the last one that no sample fills
+//! are computed like the others, and their gradient is 0.
+//!
+//! Weights and their gradients keep the layout of the layers; nothing is packed.
+
+mod affine;
+mod affine_gradient;
+mod buffer;
+mod convolution;
+mod correlate;
+mod dropout;
+mod loss;
+mod pool;
+mod stretch;
+mod sum;
+mod transpose;
+mod weight;
+
+pub use crate::workspace::with_scratch;
+pub use affine::Affine;
+pub use affine_gradient::{Blocks, affine_gradient, padded, scatter_padded};
+pub use buffer::Buffer;
+pub use convolution::Convolution;
+pub use dropout::dropout;
+pub use loss::softmax_cross_entropy;
+pub use pool::Pooling;
+pub use stretch::for_each_stretch;
+pub use sum::sum_stretches;
+pub use transpose::{gather, gather_bytes, scatter};
+
+use pulp::{Simd, WithSimd};
+
+use crate::arch::Arch;
+use crate::element::Element;
+use crate::error::{Error, Result};
+
+/// Samples in a lane group under the instruction set in use.
+///
+/// # Errors
+/// [`Error::InstructionSet`] where `KASOKU_SIMD` names one the machine lacks.
+pub fn count<T: Element>() -> Result<usize> {
+    Ok(count_of::<T>(Arch::current()?))
+}
+
+fn count_of<T: Element>(arch: Arch) -> usize {
+    struct Count<T>(std::marker::PhantomData<T>);
+    impl<T: Element> WithSimd for Count<T> {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            T::lanes::<S>()
+        }
+    }
+    arch.dispatch(Count::<T>(std::marker::PhantomData))
+}
+
+/// The instruction set in use, which must have the lanes that an operation was planned for.
+fn arch_of<T: Element>(op: &'static str, planned: usize) -> Result<Arch> {
+    let arch = Arch::current()?;
+    let found = count_of::<T>(arch);
+    if found == planned {
+        return Ok(arch);
+    }
+    let problem = format!("planned for {planned} lanes, the instruction set in use has {found}");
+    Err(Error::Shape { op, problem })
+}
