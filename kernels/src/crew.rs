@@ -135,19 +135,21 @@ impl Crew {
                 }
             }
         }
-        let (mut shortest, mut longest) = (Duration::from_millis(1), Duration::ZERO);
+        let (mut shortest, mut longest, mut count) = (Duration::MAX, Duration::ZERO, 0);
         let mut begin = Instant::now();
         self.work(0, tasks, |task| {
             body(task);
             let end = Instant::now();
             (shortest, longest) = (shortest.min(end - begin), longest.max(end - begin));
+            count += 1;
             begin = end;
         });
         let end = Instant::now();
         drop(closing);
-        // What is left when there is nothing left to claim is a task for each helper.
-        let interrupted = longest > shortest * 3 + Pace::PATIENCE;
-        if interrupted || end.elapsed() > shortest * 3 + Pace::PATIENCE {
+        // What is left when there is nothing left to claim is a task for each helper. One task alone does not tell how long
+        // they usually are.
+        let usual = if count > 1 { shortest } else { shortest.min(Pace::TASK) };
+        if longest.max(end.elapsed()) > usual * 3 + Pace::PATIENCE {
             pace.slow_down();
         }
     }
@@ -249,6 +251,8 @@ impl Pace {
     const LONGEST: Duration = Duration::from_millis(128);
     /// After so long without an interruption the next one counts as the first.
     const FORGOTTEN: Duration = Duration::from_millis(100);
+    /// A long task, where there is none to compare with.
+    const TASK: Duration = Duration::from_millis(1);
     /// How much longer than others a task may take.
     const PATIENCE: Duration = Duration::from_micros(500);
 

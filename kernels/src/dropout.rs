@@ -26,7 +26,7 @@ pub struct DropoutKey {
 /// Elements that one key serves: 2³² blocks of four words.
 const MAX_LEN: u64 = 1 << 34;
 
-pub(crate) fn check<T>(op: &'static str, ratio: f64, x: &[T]) -> Result<()> {
+fn check<T>(op: &'static str, ratio: f64, x: &[T]) -> Result<()> {
     if !(0.0..=1.0).contains(&ratio) {
         let value = ratio.to_string();
         return Err(Error::Argument { op, name: "ratio", value, expected: "a number from 0 to 1" });

@@ -4,8 +4,10 @@
 //! set. An instance that an upstream crate holds is taken from there, in builds optimised up to level 1 (rustc's
 //! `share-generics`): in those of the tests, for which alone this module is.
 
-use crate::lanes::{Affine, Convolution, Pooling};
-use crate::{activation, batch_norm, conv, dropout, gemm, lanes, mask, optimize, pool, reduce, softmax};
+use crate::lanes::{Convolution, Pooling};
+use crate::{
+    activation, batch_norm, conv, dropout, gemm, lanes, mask, optimize, pool, reduce, softmax,
+};
 
 macro_rules! instances {
     ($t:ident: $($function:expr),* $(,)?) => {
@@ -47,16 +49,9 @@ instances!(T:
     gemm::gemm_with::<T>,
     gemm::gemm_packed_a::<T>,
     gemm::gemm_packed_b::<T>,
-    lanes::affine_gradient::<T>,
-    lanes::dropout::<T>,
     lanes::gather::<T>,
-    lanes::gather_bytes::<T>,
     lanes::scatter::<T>,
-    lanes::scatter_padded::<T>,
-    lanes::softmax_cross_entropy::<T>,
     lanes::sum_stretches::<T>,
-    Affine::forward::<T>,
-    Affine::backward_data::<T>,
     Convolution::forward::<T>,
     Convolution::backward_data::<T>,
     Convolution::add_weight_gradient::<T>,

@@ -17,20 +17,6 @@ pub trait Optimizer<T: Element>: Debug + Send {
     /// [`Error::Argument`] where the parameters are not those of the steps before.
     fn update(&mut self, parameters: &mut [&mut Parameter<T>]) -> Result<()>;
 
-    /// As [`Optimizer::update`], for `count` parameters that come one by one: without a list of them.
-    ///
-    /// # Errors
-    /// As [`Optimizer::update`].
-    fn update_each(
-        &mut self,
-        count: usize,
-        parameters: &mut dyn Iterator<Item = &mut Parameter<T>>,
-    ) -> Result<()> {
-        let mut list = Vec::with_capacity(count);
-        list.extend(parameters);
-        self.update(&mut list)
-    }
-
     /// The learning rate.
     fn lr(&self) -> f64;
 
@@ -75,30 +61,22 @@ impl<T: Element, R: Rule<T>> RuleOptimizer<T, R> {
 
 impl<T: Element, R: Rule<T>> Optimizer<T> for RuleOptimizer<T, R> {
     fn update(&mut self, parameters: &mut [&mut Parameter<T>]) -> Result<()> {
-        let count = parameters.len();
-        self.update_each(count, &mut parameters.iter_mut().map(|parameter| &mut **parameter))
-    }
-
-    fn update_each(
-        &mut self,
-        count: usize,
-        parameters: &mut dyn Iterator<Item = &mut Parameter<T>>,
-    ) -> Result<()> {
-        if self.step > 0 && self.states.len() != count {
+        if self.step == 0 {
+            let zeros = |parameter: &&mut Parameter<T>| vec![T::zero(); parameter.value.len()];
+            let states = |parameter| (0..R::STATES).map(|_| zeros(parameter)).collect();
+            self.states = parameters.iter().map(states).collect();
+        }
+        if self.states.len() != parameters.len() {
             return Err(Error::Argument {
                 name: "the number of parameters",
-                value: count.to_string(),
+                value: parameters.len().to_string(),
                 expected: format!("{}, as in the first step", self.states.len()),
             });
         }
         self.step += 1;
-        for (index, parameter) in parameters.enumerate() {
-            if index == self.states.len() {
-                let len = parameter.value.len();
-                self.states.push((0..R::STATES).map(|_| vec![T::zero(); len]).collect());
-            }
+        for (parameter, states) in parameters.iter_mut().zip(&mut self.states) {
             let (p, g) = parameter.elements();
-            self.rule.apply(self.step, p, g, &mut self.states[index])?;
+            self.rule.apply(self.step, p, g, states)?;
         }
         Ok(())
     }

@@ -124,7 +124,8 @@ impl ConvGeometry {
         self.output.iter().product()
     }
 
-    pub(crate) fn weight_len(&self) -> usize {
+    /// Elements of the weights.
+    pub fn weight_len(&self) -> usize {
         self.weight().iter().product()
     }
 

@@ -6,7 +6,7 @@ use super::{arch_of, count};
 use crate::arch::Arch;
 use crate::conv::{ConvGeometry, Window};
 use crate::element::Element;
-use crate::error::{Result, check_len};
+use crate::error::{Error, Result, check_len};
 use crate::parallel::{Pool, Rows};
 
 /// Multiply-adds (of registers) below which a call stays on its thread.
@@ -28,25 +28,30 @@ impl Convolution {
     /// The plan for `filters` filters over samples of (channels, height, width), for [`count`] lanes.
     ///
     /// # Errors
-    /// As [`ConvGeometry::new`].
+    /// As [`ConvGeometry::new`], and [`Error::Shape`] where a lane group has 2³² elements or more.
     pub fn new<T: Element>(input: [usize; 3], filters: usize, window: Window) -> Result<Self> {
         let [channels, height, width] = input;
         let lanes = count::<T>()?;
         let geometry = ConvGeometry::new([1, channels, height, width], filters, window)?;
+        let largest = geometry.input_len().max(geometry.output_len()) * lanes;
+        if largest.max(geometry.weight_len()) > u32::MAX as usize {
+            let problem = format!("a lane group of {largest} elements, expected less than 2³²");
+            return Err(Error::Shape { op: "lanes::Convolution", problem });
+        }
         let [_, _, out_h, out_w] = geometry.output();
         let Window { size, stride, pad } = window;
         let area = window.area();
         let split = |at: usize, width: usize| [at / width, at % width];
         let (pixels, out_pixels) = (height * width, out_h * out_w);
         let forward =
-            Table::new::<T>((channels, area, lanes), [pixels, out_pixels], area, |pixel, cell| {
+            Table::new((channels, area, lanes), [pixels, out_pixels], area, |pixel, cell| {
                 let ([y, x], [fy, fx]) = (split(pixel, out_w), split(cell, size[1]));
                 let iy = (y * stride[0] + fy).checked_sub(pad[0])?;
                 let ix = (x * stride[1] + fx).checked_sub(pad[1])?;
                 (iy < height && ix < width).then_some(iy * width + ix)
             });
         // What pixel (y, x) of the input gave to: the windows in which it lies under the cell.
-        let backward = Table::new::<T>(
+        let backward = Table::new(
             (filters, channels * area, lanes),
             [out_pixels, pixels],
             area,
@@ -73,9 +78,9 @@ impl Convolution {
         2.0 * (filters * channels * self.forward.products()) as f64
     }
 
-    /// Elements of `groups` lane groups of input and output.
-    fn lens(&self, groups: usize) -> [usize; 2] {
-        [self.geometry.input_len(), self.geometry.output_len()].map(|len| len * groups * self.lanes)
+    /// Elements of a lane group of input and output.
+    fn lens(&self) -> [usize; 2] {
+        [self.geometry.input_len(), self.geometry.output_len()].map(|len| len * self.lanes)
     }
 
     /// y = x ∗ w + bias, then ReLU if `relu`.
@@ -85,7 +90,6 @@ impl Convolution {
     /// use than the plan is for; so in all operations here.
     pub fn forward<T: Element>(
         &self,
-        groups: usize,
         x: &[T],
         w: &[T],
         bias: &[T],
@@ -94,22 +98,14 @@ impl Convolution {
     ) -> Result<()> {
         const OP: &str = "lanes::Convolution::forward";
         let [filters, channels, ..] = self.geometry.weight();
-        let [x_len, y_len] = self.lens(groups);
+        let [x_len, y_len] = self.lens();
         check_len(OP, "x", x, x_len)?;
         check_len(OP, "w", w, self.geometry.weight_len())?;
         check_len(OP, "bias", bias, filters)?;
         check_len(OP, "y", y, y_len)?;
         let area = self.geometry.window().area();
         let finish = Finish { bias: Some(bias), relu, mask: None };
-        correlate(
-            arch_of::<T>(OP, self.lanes)?,
-            &self.forward,
-            groups,
-            x,
-            (w, channels * area),
-            finish,
-            y,
-        )
+        correlate(arch_of::<T>(OP, self.lanes)?, &self.forward, x, (w, channels * area), finish, y)
     }
 
     /// dx, the gradient by x; 0 where `mask` (if any, in the layout of x) is 0 or less: the gradient of the ReLU that gave x.
@@ -118,7 +114,6 @@ impl Convolution {
     /// As [`Convolution::forward`].
     pub fn backward_data<T: Element>(
         &self,
-        groups: usize,
         dy: &[T],
         w: &[T],
         mask: Option<&[T]>,
@@ -126,7 +121,7 @@ impl Convolution {
     ) -> Result<()> {
         const OP: &str = "lanes::Convolution::backward_data";
         let area = self.geometry.window().area();
-        let [x_len, y_len] = self.lens(groups);
+        let [x_len, y_len] = self.lens();
         check_len(OP, "dy", dy, y_len)?;
         check_len(OP, "w", w, self.geometry.weight_len())?;
         check_len(OP, "dx", dx, x_len)?;
@@ -134,7 +129,7 @@ impl Convolution {
             check_len(OP, "mask", mask, x_len)?;
         }
         let finish = Finish { bias: None, relu: false, mask };
-        correlate(arch_of::<T>(OP, self.lanes)?, &self.backward, groups, dy, (w, area), finish, dx)
+        correlate(arch_of::<T>(OP, self.lanes)?, &self.backward, dy, (w, area), finish, dx)
     }
 
     /// Adds the gradients by w and the bias to `dw` and `db`.
@@ -143,7 +138,6 @@ impl Convolution {
     /// As [`Convolution::forward`].
     pub fn add_weight_gradient<T: Element>(
         &self,
-        groups: usize,
         x: &[T],
         dy: &[T],
         dw: &mut [T],
@@ -151,25 +145,22 @@ impl Convolution {
     ) -> Result<()> {
         const OP: &str = "lanes::Convolution::add_weight_gradient";
         let [filters, channels, ..] = self.geometry.weight();
-        let [x_len, y_len] = self.lens(groups);
+        let [x_len, y_len] = self.lens();
         check_len(OP, "x", x, x_len)?;
         check_len(OP, "dy", dy, y_len)?;
         check_len(OP, "dw", dw, self.geometry.weight_len())?;
         check_len(OP, "db", db, filters)?;
         let arch = arch_of::<T>(OP, self.lanes)?;
         let filter_len = channels * self.geometry.window().area();
-        let pool =
-            Pool::for_work(groups * filters * channels * self.forward.products(), PARALLEL_WORK)?;
+        let pool = Pool::for_work(filters * channels * self.forward.products(), PARALLEL_WORK)?;
         let parts = (Rows::new(dw, filters, filter_len), Rows::new(db, filters, 1));
         pool.for_each_part(parts, FILTERS, |part, (dw, db)| {
             let first = part * FILTERS;
             let filters_here = first..first + db.rows;
             arch.dispatch(AddGradient {
                 table: &self.weight,
-                groups,
                 x,
                 dy,
-                all_filters: filters,
                 filters: filters_here,
                 dw: dw.data,
                 db: db.data,
@@ -179,36 +170,25 @@ impl Convolution {
     }
 }
 
-/// One group after another; where other threads are idle, they take output channels of it. `w_stride` is the distance of
-/// two output channels' weights.
+/// On all threads: those that have nothing else to do take output channels. `w_stride` is the distance of two output channels'
+/// weights.
 fn correlate<T: Element>(
     arch: Arch,
     table: &Table,
-    groups: usize,
     x: &[T],
     (w, w_stride): (&[T], usize),
     finish: Finish<'_, T>,
     y: &mut [T],
 ) -> Result<()> {
     let planes = table.planes();
-    let (x_len, y_len) = (x.len() / groups.max(1), y.len() / groups.max(1));
-    if y_len == 0 {
-        return Ok(());
-    }
-    let outputs = y_len / planes.strides[1];
+    let outputs = y.len() / planes.strides[1].max(1);
     let pool = Pool::for_work(planes.inputs * outputs * table.products(), PARALLEL_WORK)?;
-    for (group, y) in y.chunks_exact_mut(y_len).enumerate() {
-        let x = &x[group * x_len..][..x_len];
-        let mask = finish.mask.map(|mask| &mask[group * y_len..][..y_len]);
-        let finish = Finish { mask, ..finish };
-        let y = Output(y.as_mut_ptr());
-        let correlate = Correlate { table, pixels: usize::MAX, x, w, w_stride, finish, y };
-        pool.for_each(outputs.div_ceil(PART), |part| {
-            let channels = part * PART..((part + 1) * PART).min(outputs);
-            // SAFETY: `arch_of` compared the lanes; the slices were checked to hold all channels of all pixels and
-            // all weights; parts are disjoint.
-            unsafe { correlate.run(arch, channels) };
-        });
-    }
+    let correlate = Correlate { table, x, w, w_stride, finish, y: Output(y.as_mut_ptr()) };
+    pool.for_each(outputs.div_ceil(PART), |part| {
+        let channels = part * PART..((part + 1) * PART).min(outputs);
+        // SAFETY: `arch_of` compared the lanes; the slices were checked to hold all channels of all pixels and
+        // all weights; parts are disjoint.
+        unsafe { correlate.run(arch, channels) };
+    });
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Batch in lanes: the layout of the planned training step, and the operations on it.
+//! Batch in lanes: convolution and pooling for networks whose shapes are known beforehand.
 //!
 //! A *lane group* is as many samples as a register has lanes, L = [`count`] (8 floats with AVX2). Their activations lie as
 //! (channels, height, width, L): one register holds the same element of L samples, so no operation shuffles lanes, and rows
@@ -7,13 +7,10 @@
 //!
 //! Weights and their gradients keep the layout of the layers; nothing is packed.
 
-mod affine;
-mod affine_gradient;
 mod buffer;
 mod convolution;
 mod correlate;
-mod dropout;
-mod loss;
+mod offsets;
 mod pool;
 mod stretch;
 mod sum;
@@ -21,16 +18,12 @@ mod transpose;
 mod weight;
 
 pub use crate::workspace::with_scratch;
-pub use affine::Affine;
-pub use affine_gradient::{Blocks, affine_gradient, padded, scatter_padded};
 pub use buffer::Buffer;
 pub use convolution::Convolution;
-pub use dropout::dropout;
-pub use loss::softmax_cross_entropy;
 pub use pool::Pooling;
-pub use stretch::for_each_stretch;
+pub use stretch::{Stretches, for_each_stretch};
 pub use sum::sum_stretches;
-pub use transpose::{gather, gather_bytes, scatter};
+pub use transpose::{gather, scatter};
 
 use pulp::{Simd, WithSimd};
 

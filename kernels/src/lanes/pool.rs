@@ -17,13 +17,6 @@ pub struct Pooling {
     lanes: usize,
 }
 
-/// The planes of a call: how many, and the pooling of one.
-#[derive(Clone, Copy)]
-struct Planes<'a> {
-    pooling: &'a Pooling,
-    count: usize,
-}
-
 impl Pooling {
     /// The plan, for [`count`] lanes.
     ///
@@ -49,8 +42,8 @@ impl Pooling {
         self.output
     }
 
-    fn lens(&self, groups: usize) -> [usize; 2] {
-        [self.input, self.output].map(|shape| shape.iter().product::<usize>() * groups * self.lanes)
+    fn lens(&self) -> [usize; 2] {
+        [self.input, self.output].map(|shape| shape.iter().product::<usize>() * self.lanes)
     }
 
     /// y = the maximum under each window, and `index` (in the layout of y) the number of its cell in the window, as an element;
@@ -59,20 +52,13 @@ impl Pooling {
     /// # Errors
     /// [`Error::Length`] where a slice has another size, [`Error::Shape`] where another instruction set is in use than the plan
     /// is for; so in all operations here.
-    pub fn max_forward<T: Element>(
-        &self,
-        groups: usize,
-        x: &[T],
-        y: &mut [T],
-        index: &mut [T],
-    ) -> Result<()> {
+    pub fn max_forward<T: Element>(&self, x: &[T], y: &mut [T], index: &mut [T]) -> Result<()> {
         const OP: &str = "lanes::Pooling::max_forward";
-        let [x_len, y_len] = self.lens(groups);
+        let [x_len, y_len] = self.lens();
         check_len(OP, "x", x, x_len)?;
         check_len(OP, "y", y, y_len)?;
         check_len(OP, "index", index, y_len)?;
-        let planes = Planes { pooling: self, count: groups * self.input[0] };
-        arch_of::<T>(OP, self.lanes)?.dispatch(MaxForward { planes, x, y, index });
+        arch_of::<T>(OP, self.lanes)?.dispatch(MaxForward { pooling: self, x, y, index });
         Ok(())
     }
 
@@ -83,22 +69,20 @@ impl Pooling {
     /// As [`Pooling::max_forward`].
     pub fn max_backward<T: Element>(
         &self,
-        groups: usize,
         dy: &[T],
         index: &[T],
         mask: Option<&[T]>,
         dx: &mut [T],
     ) -> Result<()> {
         const OP: &str = "lanes::Pooling::max_backward";
-        let [x_len, y_len] = self.lens(groups);
+        let [x_len, y_len] = self.lens();
         check_len(OP, "dy", dy, y_len)?;
         check_len(OP, "index", index, y_len)?;
         check_len(OP, "dx", dx, x_len)?;
         if let Some(mask) = mask {
             check_len(OP, "mask", mask, y_len)?;
         }
-        let planes = Planes { pooling: self, count: groups * self.input[0] };
-        arch_of::<T>(OP, self.lanes)?.dispatch(MaxBackward { planes, dy, index, mask, dx });
+        arch_of::<T>(OP, self.lanes)?.dispatch(MaxBackward { pooling: self, dy, index, mask, dx });
         Ok(())
     }
 
@@ -106,13 +90,12 @@ impl Pooling {
     ///
     /// # Errors
     /// As [`Pooling::max_forward`].
-    pub fn average_forward<T: Element>(&self, groups: usize, x: &[T], y: &mut [T]) -> Result<()> {
+    pub fn average_forward<T: Element>(&self, x: &[T], y: &mut [T]) -> Result<()> {
         const OP: &str = "lanes::Pooling::average_forward";
-        let [x_len, y_len] = self.lens(groups);
+        let [x_len, y_len] = self.lens();
         check_len(OP, "x", x, x_len)?;
         check_len(OP, "y", y, y_len)?;
-        let planes = Planes { pooling: self, count: groups * self.input[0] };
-        arch_of::<T>(OP, self.lanes)?.dispatch(AverageForward { planes, x, y });
+        arch_of::<T>(OP, self.lanes)?.dispatch(AverageForward { pooling: self, x, y });
         Ok(())
     }
 
@@ -120,32 +103,33 @@ impl Pooling {
     ///
     /// # Errors
     /// As [`Pooling::max_forward`].
-    pub fn average_backward<T: Element>(
-        &self,
-        groups: usize,
-        dy: &[T],
-        dx: &mut [T],
-    ) -> Result<()> {
+    pub fn average_backward<T: Element>(&self, dy: &[T], dx: &mut [T]) -> Result<()> {
         const OP: &str = "lanes::Pooling::average_backward";
-        let [x_len, y_len] = self.lens(groups);
+        let [x_len, y_len] = self.lens();
         check_len(OP, "dy", dy, y_len)?;
         check_len(OP, "dx", dx, x_len)?;
-        let planes = Planes { pooling: self, count: groups * self.input[0] };
-        arch_of::<T>(OP, self.lanes)?.dispatch(AverageBackward { planes, dy, dx });
+        arch_of::<T>(OP, self.lanes)?.dispatch(AverageBackward { pooling: self, dy, dx });
         Ok(())
     }
 }
 
-impl Planes<'_> {
-    /// Calls `visit(y, cells)` for each output register, in order: where it lies, and an iterator of its window's cells on the plane:
-    /// (number in the window, where it lies in x).
+impl Pooling {
+    /// Whether windows of 2 × 2 cover each plane exactly, side by side: the book's pooling.
+    fn halves(&self) -> bool {
+        let Window { size, stride, pad } = self.window;
+        let [_, height, width] = self.input;
+        let even = height.is_multiple_of(2) && width.is_multiple_of(2);
+        size == [2, 2] && stride == [2, 2] && pad == [0, 0] && even
+    }
+
+    /// Calls `visit(y, cell, x)` for each cell on the plane of each window, in order: where the window's result lies, the cell's
+    /// number in the window, where it lies in x.
     #[inline(always)]
-    fn for_each_window<F: FnMut(usize, usize, usize)>(&self, mut visit: F) {
-        let Pooling { input: [_, height, width], output: [_, out_h, out_w], window, lanes } =
-            *self.pooling;
-        let Window { size, stride, pad } = window;
+    fn for_each_cell<F: FnMut(usize, usize, usize)>(&self, mut visit: F) {
+        let Self { input: [channels, height, width], output: [_, out_h, out_w], .. } = *self;
+        let Window { size, stride, pad } = self.window;
         let mut y = 0;
-        for plane in 0..self.count {
+        for channel in 0..channels {
             for oy in 0..out_h {
                 let top = oy * stride[0];
                 let rows =
@@ -157,11 +141,11 @@ impl Planes<'_> {
                     for row in rows.clone() {
                         for column in columns.clone() {
                             let (iy, ix) = (top + row - pad[0], left + column - pad[1]);
-                            let x = ((plane * height + iy) * width + ix) * lanes;
+                            let x = ((channel * height + iy) * width + ix) * self.lanes;
                             visit(y, row * size[1] + column, x);
                         }
                     }
-                    y += lanes;
+                    y += self.lanes;
                 }
             }
         }
@@ -169,7 +153,7 @@ impl Planes<'_> {
 }
 
 struct MaxForward<'a, T> {
-    planes: Planes<'a>,
+    pooling: &'a Pooling,
     x: &'a [T],
     y: &'a mut [T],
     index: &'a mut [T],
@@ -180,34 +164,55 @@ impl<T: Element> WithSimd for MaxForward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { planes, x, y, index } = self;
-        let mut current = usize::MAX;
-        planes.for_each_window(
-            #[inline(always)]
-            |at, cell, from| {
-                let new = Vector::load(simd, &x[from..]);
-                let cell = Vector::splat(simd, T::of(cell as f64));
-                if at != current {
-                    current = at;
-                    new.store(&mut y[at..]);
-                    return cell.store(&mut index[at..]);
+        let Self { pooling, x, y, index } = self;
+        let lanes = Vector::<T, S>::len();
+        let cell = |cell: usize| Vector::splat(simd, T::of(cell as f64));
+        let better = |[best, won]: [Vector<T, S>; 2], [new, cell]: [Vector<T, S>; 2]| {
+            let wins = new.beats(best);
+            [wins.select(new, best), wins.select(cell, won)]
+        };
+        if pooling.halves() {
+            let cells = [cell(0), cell(1), cell(2), cell(3)];
+            let width = pooling.input[2] * lanes;
+            let outputs = y.chunks_exact_mut(width / 2).zip(index.chunks_exact_mut(width / 2));
+            for (x, (y, index)) in x.chunks_exact(2 * width).zip(outputs) {
+                let (top, bottom) = x.split_at(width);
+                let pairs = top.chunks_exact(2 * lanes).zip(bottom.chunks_exact(2 * lanes));
+                let outputs = y.chunks_exact_mut(lanes).zip(index.chunks_exact_mut(lanes));
+                for ((top, bottom), (y, index)) in pairs.zip(outputs) {
+                    let [a, b] = [0, lanes].map(|at| Vector::load(simd, &top[at..]));
+                    let [c, d] = [0, lanes].map(|at| Vector::load(simd, &bottom[at..]));
+                    let first = better([a, cells[0]], [b, cells[1]]);
+                    let second = better([c, cells[2]], [d, cells[3]]);
+                    let [best, won] = better(first, second);
+                    best.store(y);
+                    won.store(index);
                 }
-                let (best, won) = (Vector::load(simd, &y[at..]), Vector::load(simd, &index[at..]));
-                // Larger wins, and NaN wins over numbers.
-                let choose = |if_new: Vector<T, S>, if_old: Vector<T, S>| {
-                    let number = best.lt(new).select(if_new, if_old);
-                    let nan = best.eq(best).select(if_new, if_old);
-                    new.eq(new).select(number, nan)
+            }
+            return;
+        }
+        let mut current = usize::MAX;
+        pooling.for_each_cell(
+            #[inline(always)]
+            |at, number, from| {
+                let new = [Vector::load(simd, &x[from..]), cell(number)];
+                let [best, won] = match at == current {
+                    true => better(
+                        [Vector::load(simd, &y[at..]), Vector::load(simd, &index[at..])],
+                        new,
+                    ),
+                    false => new,
                 };
-                choose(new, best).store(&mut y[at..]);
-                choose(cell, won).store(&mut index[at..]);
+                current = at;
+                best.store(&mut y[at..]);
+                won.store(&mut index[at..]);
             },
         );
     }
 }
 
 struct MaxBackward<'a, T> {
-    planes: Planes<'a>,
+    pooling: &'a Pooling,
     dy: &'a [T],
     index: &'a [T],
     mask: Option<&'a [T]>,
@@ -219,19 +224,41 @@ impl<T: Element> WithSimd for MaxBackward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { planes, dy, index, mask, dx } = self;
-        dx.fill(T::zero());
+        let Self { pooling, dy, index, mask, dx } = self;
+        let lanes = Vector::<T, S>::len();
         let zero = Vector::zero(simd);
-        planes.for_each_window(
-            #[inline(always)]
-            |at, cell, to| {
-                let mut gradient = Vector::load(simd, &dy[at..]);
-                if let Some(mask) = mask {
-                    gradient = Vector::load(simd, &mask[at..]).le(zero).select(zero, gradient);
+        let cell = |cell: usize| Vector::splat(simd, T::of(cell as f64));
+        let gradient = |at: usize| {
+            let gradient = Vector::load(simd, &dy[at..]);
+            match mask {
+                Some(mask) => Vector::load(simd, &mask[at..]).le(zero).select(zero, gradient),
+                None => gradient,
+            }
+        };
+        if pooling.halves() {
+            let cells = [cell(0), cell(1), cell(2), cell(3)];
+            let width = pooling.input[2] * lanes;
+            for (row, dx) in dx.chunks_exact_mut(2 * width).enumerate() {
+                let (top, bottom) = dx.split_at_mut(width);
+                let pairs = top.chunks_exact_mut(2 * lanes).zip(bottom.chunks_exact_mut(2 * lanes));
+                for (column, (top, bottom)) in pairs.enumerate() {
+                    let at = row * width / 2 + column * lanes;
+                    let (gradient, won) = (gradient(at), Vector::load(simd, &index[at..]));
+                    let part = |number: usize| won.eq(cells[number]).select(gradient, zero);
+                    part(0).store(top);
+                    part(1).store(&mut top[lanes..]);
+                    part(2).store(bottom);
+                    part(3).store(&mut bottom[lanes..]);
                 }
-                let won =
-                    Vector::load(simd, &index[at..]).eq(Vector::splat(simd, T::of(cell as f64)));
-                let sum = Vector::load(simd, &dx[to..]) + won.select(gradient, zero);
+            }
+            return;
+        }
+        dx.fill(T::zero());
+        pooling.for_each_cell(
+            #[inline(always)]
+            |at, number, to| {
+                let won = Vector::load(simd, &index[at..]).eq(cell(number));
+                let sum = Vector::load(simd, &dx[to..]) + won.select(gradient(at), zero);
                 sum.store(&mut dx[to..]);
             },
         );
@@ -239,7 +266,7 @@ impl<T: Element> WithSimd for MaxBackward<'_, T> {
 }
 
 struct AverageForward<'a, T> {
-    planes: Planes<'a>,
+    pooling: &'a Pooling,
     x: &'a [T],
     y: &'a mut [T],
 }
@@ -249,16 +276,16 @@ impl<T: Element> WithSimd for AverageForward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { planes, x, y } = self;
+        let Self { pooling, x, y } = self;
         y.fill(T::zero());
-        planes.for_each_window(
+        pooling.for_each_cell(
             #[inline(always)]
             |at, _, from| {
                 let sum = Vector::load(simd, &y[at..]) + Vector::load(simd, &x[from..]);
                 sum.store(&mut y[at..]);
             },
         );
-        let area = Vector::splat(simd, T::of(planes.pooling.window.area() as f64));
+        let area = Vector::splat(simd, T::of(pooling.window.area() as f64));
         for y in y.chunks_exact_mut(Vector::<T, S>::len()) {
             (Vector::load(simd, y) / area).store(y);
         }
@@ -266,7 +293,7 @@ impl<T: Element> WithSimd for AverageForward<'_, T> {
 }
 
 struct AverageBackward<'a, T> {
-    planes: Planes<'a>,
+    pooling: &'a Pooling,
     dy: &'a [T],
     dx: &'a mut [T],
 }
@@ -276,10 +303,10 @@ impl<T: Element> WithSimd for AverageBackward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { planes, dy, dx } = self;
-        let area = Vector::splat(simd, T::of(planes.pooling.window.area() as f64));
+        let Self { pooling, dy, dx } = self;
+        let area = Vector::splat(simd, T::of(pooling.window.area() as f64));
         dx.fill(T::zero());
-        planes.for_each_window(
+        pooling.for_each_cell(
             #[inline(always)]
             |at, _, to| {
                 let sum = Vector::load(simd, &dx[to..]) + Vector::load(simd, &dy[at..]) / area;

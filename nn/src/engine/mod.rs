@@ -1,131 +1,187 @@
-//! The engine: a whole training step planned ahead.
+//! The engine: how a network is run, planned for each batch size.
 //!
-//! Layers are run one after another, each over the whole batch. The engine knows the shapes beforehand and goes another
-//! way: the batch lies in lanes ([`crate::kernels::lanes`]), a few samples go all the way forward and backward while they are in
-//! cache, activations and pooling are part of the convolution before them, and all memory is there from the first step on.
-//! docs/engine.md tells the story. The layers stay the oracle: the tests hold both to each other.
+//! Layers run one after another, each over the whole batch. Where convolutions follow each other, their shapes known beforehand,
+//! the engine does better: the samples lie in lanes ([`crate::kernels::lanes`]), a few of them go through all the convolutions
+//! while they are in cache, activations and pooling are part of the convolution before them, and the memory is there from the
+//! first step on. Everything else, layers of one's own among it, runs by itself. docs/engine.md tells the story. The layers
+//! stay the oracle: the tests hold both to each other.
 
 mod plan;
-mod step;
+mod run;
 
-use crate::functions::Labels;
+use std::fmt::Write;
+use std::ops::Range;
+
+use crate::kernels::lanes;
 use crate::layers::{Layer, Mode};
-use crate::{Element, Result, kernels};
-use kernels::lanes::{self, Buffer};
+use crate::tensor::{contiguous, elements, elements_mut, zeros};
+use crate::{Element, Error, Result, Tensor};
 use plan::Plan;
+use run::Memory;
 
 /// Plans that are kept: the batch of an epoch and its last, smaller one, for training and for testing.
 const KEPT: usize = 4;
 
-/// The plans of a network and the memory they need.
-#[derive(Debug, Default)]
+/// The plans of a network, by batch size, and the memory they need.
+#[derive(Debug)]
 pub(crate) struct Engine<T> {
+    /// Whether anything is planned at all.
+    on: bool,
     planned: Vec<Planned<T>>,
 }
 
-/// A plan, or why there is none, and its memory.
 #[derive(Debug)]
 struct Planned<T> {
-    key: Key,
-    plan: Result<Plan, String>,
-    memory: Memory<T>,
-}
-
-/// What a plan is for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Key {
     samples: usize,
-    training: bool,
+    /// Of the instruction set it is for.
     lanes: usize,
+    segments: Vec<Segment<T>>,
 }
 
-/// What lasts for a step.
+/// Layers that follow each other.
 #[derive(Debug)]
-struct Memory<T> {
-    saved: Buffer<T>,
-    gradients: Buffer<T>,
-    losses: Buffer<T>,
+enum Segment<T> {
+    /// Each by itself.
+    Layers(Range<usize>),
+    /// All of them together, samples in lanes.
+    Lanes(Box<Plan>, Memory<T>),
 }
 
 impl<T: Element> Engine<T> {
-    pub(crate) fn new() -> Self {
-        Self { planned: Vec::new() }
+    pub(crate) fn new(on: bool) -> Self {
+        Self { on, planned: Vec::new() }
     }
 
-    fn planned(
-        &mut self,
+    /// The layers cut into segments, for `samples` samples of shape `input`.
+    fn cut(
+        &self,
         layers: &[Box<dyn Layer<T>>],
         input: &[usize],
         samples: usize,
-        training: bool,
-    ) -> Result<&mut Planned<T>> {
-        let key = Key { samples, training, lanes: lanes::count::<T>()? };
-        // The last used comes first.
-        match self.planned.iter().position(|planned| planned.key == key) {
-            Some(at) => self.planned[..=at].rotate_right(1),
-            None => {
-                let plan = Plan::new(layers, input, samples, training)?;
-                let lens = plan.as_ref().map_or([0; 3], |plan| {
-                    let tasks = plan.tasks();
-                    let samples = plan.pass_groups * plan.lanes;
-                    [
-                        plan.saved_len * plan.task_passes * tasks,
-                        plan.gradient_len * tasks,
-                        samples * plan.task_passes * tasks,
-                    ]
-                });
-                let [saved, gradients, losses] = lens.map(Buffer::new);
-                let memory = Memory { saved, gradients, losses };
-                self.planned.truncate(KEPT - 1);
-                self.planned.insert(0, Planned { key, plan, memory });
+    ) -> Result<Vec<Segment<T>>> {
+        // Lanes that no sample fills are computed all the same: up to half of them the layers are faster.
+        if !self.on || 2 * samples <= lanes::count::<T>()? {
+            return Ok(vec![Segment::Layers(0..layers.len())]);
+        }
+        let mut segments = Vec::new();
+        let (mut shape, mut at, mut alone) = (input.to_vec(), 0, 0);
+        while at < layers.len() {
+            match Plan::new(layers, at, &shape, samples)? {
+                Some(plan) => {
+                    segments.extend((alone < at).then_some(Segment::Layers(alone..at)));
+                    at = plan.layers.end;
+                    alone = at;
+                    shape.clone_from(&plan.output_shape);
+                    segments.push(Segment::Lanes(Box::new(plan), Memory::default()));
+                }
+                None => {
+                    shape = layers[at].output_shape(&shape)?;
+                    at += 1;
+                }
             }
         }
-        Ok(&mut self.planned[0])
+        segments.extend((alone < at).then_some(Segment::Layers(alone..at)));
+        Ok(segments)
     }
 
-    /// The sum of the samples' losses over their number, with the gradients left in the parameters; `None` where there is no
-    /// plan for the network. `x` is the samples one after another.
-    pub(crate) fn gradient(
+    /// The output of a batch of samples of shape `input`; in training, keeps what [`Engine::backward`] needs.
+    pub(crate) fn forward(
         &mut self,
         layers: &mut [Box<dyn Layer<T>>],
         input: &[usize],
-        x: &[T],
-        t: &Labels<'_, T>,
+        mut x: Tensor<T>,
         mode: Mode,
-    ) -> Result<Option<T>> {
-        let samples = x.len() / input.iter().product::<usize>().max(1);
-        let Planned { plan, memory, .. } = self.planned(layers, input, samples, true)?;
-        let Ok(plan) = plan else { return Ok(None) };
-        Ok(Some(t.with_target(|target| step::gradient(plan, memory, layers, x, target, mode))?))
-    }
-
-    /// The scores (samples, classes) as when testing; `None` where there is no plan for the network.
-    pub(crate) fn predict(
-        &mut self,
-        layers: &[Box<dyn Layer<T>>],
-        input: &[usize],
-        x: &[T],
-    ) -> Result<Option<Vec<T>>> {
-        let samples = x.len() / input.iter().product::<usize>().max(1);
-        // Lanes that no sample fills are computed all the same: below half of them the layers are faster.
-        if 2 * samples <= lanes::count::<T>()? {
-            return Ok(None);
+    ) -> Result<Tensor<T>> {
+        let (samples, lanes) = (x.shape()[0], lanes::count::<T>()?);
+        let known = |planned: &Planned<T>| (planned.samples, planned.lanes) == (samples, lanes);
+        // The last used comes first.
+        match self.planned.iter().position(known) {
+            Some(at) => self.planned[..=at].rotate_right(1),
+            None => {
+                let segments = self.cut(layers, input, samples)?;
+                self.planned.truncate(KEPT - 1);
+                self.planned.insert(0, Planned { samples, lanes, segments });
+            }
         }
-        let Planned { plan, memory, .. } = self.planned(layers, input, samples, false)?;
-        let Ok(plan) = plan else { return Ok(None) };
-        step::predict(plan, memory, layers, x).map(Some)
+        for segment in &mut self.planned[0].segments {
+            x = match segment {
+                Segment::Layers(range) => layers[range.clone()]
+                    .iter_mut()
+                    .try_fold(x, |x, layer| layer.forward(x, mode))?,
+                Segment::Lanes(plan, memory) => {
+                    let x = contiguous(x);
+                    let mut y = zeros(&shape(samples, &plan.output_shape));
+                    let memory = matches!(mode, Mode::Train { .. }).then_some(memory);
+                    run::forward(plan, layers, memory, elements(&x), elements_mut(&mut y))?;
+                    y
+                }
+            };
+        }
+        Ok(x)
     }
 
-    /// The plan of a step, for people.
+    /// Leaves the gradients in the parameters: of the last forward pass, which must have been one of training. Layers before
+    /// `first` have none.
+    pub(crate) fn backward(
+        &mut self,
+        layers: &mut [Box<dyn Layer<T>>],
+        dout: Tensor<T>,
+        first: usize,
+    ) -> Result<()> {
+        let no_forward = Error::NoForward("Sequential");
+        let Planned { samples, segments, .. } = self.planned.first_mut().ok_or(no_forward)?;
+        let mut dout = Some(dout);
+        for segment in segments.iter_mut().rev() {
+            match segment {
+                Segment::Layers(range) => {
+                    for index in (range.start.max(first)..range.end).rev() {
+                        let Some(gradient) = dout.take() else { break };
+                        if index == first {
+                            layers[index].backward_parameters(gradient)?;
+                        } else {
+                            dout = Some(layers[index].backward(gradient)?);
+                        }
+                    }
+                }
+                Segment::Lanes(plan, memory) => {
+                    let Some(dy) = dout.take().map(contiguous) else { break };
+                    if plan.layers.start <= first {
+                        run::backward(plan, layers, memory, elements(&dy), &mut [])?;
+                    } else {
+                        let mut dx = zeros(&shape(*samples, &plan.input_shape));
+                        run::backward(plan, layers, memory, elements(&dy), elements_mut(&mut dx))?;
+                        dout = Some(dx);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How a batch of `samples` samples is run, for people.
     pub(crate) fn explain(
+        &self,
         layers: &[Box<dyn Layer<T>>],
         input: &[usize],
         samples: usize,
-        training: bool,
     ) -> Result<String> {
-        Ok(match Plan::new(layers, input, samples, training)? {
-            Ok(plan) => plan.to_string(),
-            Err(reason) => format!("layer by layer: {reason}\n"),
-        })
+        let mut text = String::new();
+        for segment in self.cut(layers, input, samples)? {
+            match segment {
+                Segment::Layers(range) => {
+                    let names: Vec<_> = layers[range].iter().map(|layer| layer.name()).collect();
+                    let _ = writeln!(text, "layer by layer: {}", names.join(", "));
+                }
+                Segment::Lanes(plan, _) => {
+                    let _ = write!(text, "{plan}");
+                }
+            }
+        }
+        Ok(text)
     }
+}
+
+/// The shape of a batch of samples of a shape.
+fn shape(samples: usize, sample: &[usize]) -> Vec<usize> {
+    [&[samples], sample].concat()
 }

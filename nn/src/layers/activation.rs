@@ -8,7 +8,7 @@ use kernels::activation::{
 };
 
 macro_rules! activation_layer {
-    ($(#[$doc:meta])* $layer:ident, $forward:ident, $backward:ident) => {
+    ($(#[$doc:meta])* $layer:ident, $operation:ident, $forward:ident, $backward:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Default)]
         pub struct $layer<T: Element> {
@@ -33,7 +33,7 @@ macro_rules! activation_layer {
             }
 
             fn operation(&self) -> Operation {
-                Operation::$layer
+                Operation::$operation
             }
 
             fn forward(&mut self, x: Tensor<T>, _: Mode) -> Result<Tensor<T>> {
@@ -58,18 +58,21 @@ macro_rules! activation_layer {
 activation_layer!(
     /// max(0, x); NaN passes. Backward: dout where x > 0, else 0 (chapter 5).
     Relu,
+    Relu,
     relu_in_place,
     relu_backward
 );
 activation_layer!(
     /// y = 1/(1 + e⁻ˣ). Backward: dout·y·(1 − y) (chapter 5).
     Sigmoid,
+    Other,
     sigmoid_in_place,
     sigmoid_backward
 );
 activation_layer!(
     /// y = tanh x. Backward: dout·(1 − y²).
     Tanh,
+    Other,
     tanh_in_place,
     tanh_backward
 );

@@ -2,7 +2,7 @@
 
 use ndarray::{ArrayD, IxDyn};
 
-use crate::layers::{Layer, Mode, Operation, Parameter, Role, check_gradient, slice, slice_mut};
+use crate::layers::{Layer, Mode, Parameter, Role, check_gradient, slice, slice_mut};
 use crate::tensor::{contiguous, elements, elements_mut, zeros};
 use crate::{Element, Error, Result, Tensor, kernels};
 use kernels::gemm::{Bias, Epilogue, gemm, gemm_with};
@@ -113,16 +113,5 @@ impl<T: Element> Layer<T> for Affine<T> {
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<T>> {
         vec![&mut self.w, &mut self.b]
-    }
-    fn operation(&self) -> Operation {
-        Operation::Affine(self.size()[1])
-    }
-
-    fn weights(&self) -> Option<[&Parameter<T>; 2]> {
-        Some([&self.w, &self.b])
-    }
-
-    fn weights_mut(&mut self) -> Option<[&mut Parameter<T>; 2]> {
-        Some([&mut self.w, &mut self.b])
     }
 }

@@ -109,12 +109,10 @@ pub(crate) fn slice_mut<T>(array: &mut ArrayD<T>) -> &mut [T] {
     array.as_slice_mut().expect("parameters are in standard layout")
 }
 
-/// What a layer computes, for a planner that would do it in its own way.
+/// What a layer computes, for the engine, which may do it in its own way.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Operation {
-    /// [`Affine`] of so many outputs, with [`Layer::weights`].
-    Affine(usize),
     /// [`Convolution`] of so many filters, with [`Layer::weights`].
     Convolution(usize, Window),
     /// [`MaxPooling`].
@@ -123,20 +121,12 @@ pub enum Operation {
     AveragePooling(Window),
     /// [`Relu`].
     Relu,
-    /// [`Sigmoid`].
-    Sigmoid,
-    /// [`Tanh`].
-    Tanh,
-    /// [`Dropout`] of this ratio and number.
-    Dropout(f64, u32),
-    /// [`Flatten`].
-    Flatten,
     /// Anything else: only the layer itself can do it.
     Other,
 }
 
 /// A layer of a network. The first axis of its input and output is the batch.
-pub trait Layer<T: Element>: Debug + Send + Sync {
+pub trait Layer<T: Element>: Debug + Send {
     /// The layer's name, for messages.
     fn name(&self) -> &'static str;
 
@@ -182,7 +172,7 @@ pub trait Layer<T: Element>: Debug + Send + Sync {
         Operation::Other
     }
 
-    /// The weights and the bias, of a layer that learns just these two.
+    /// The weights and the bias, of a layer that the engine knows and that learns these two.
     fn weights(&self) -> Option<[&Parameter<T>; 2]> {
         None
     }

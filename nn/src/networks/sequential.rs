@@ -7,7 +7,7 @@ use super::SequentialBuilder;
 use crate::engine::Engine;
 use crate::functions::Labels;
 use crate::gradient::numerical_gradient;
-use crate::layers::{Layer, Mode, Operation, Parameter, Role, SoftmaxWithLoss, slice};
+use crate::layers::{Layer, Mode, Parameter, Role, SoftmaxWithLoss, slice};
 use crate::optimizers::Optimizer;
 use crate::tensor::{contiguous, elements, reshape};
 use crate::trainer::accuracy;
@@ -59,8 +59,7 @@ impl<T: Element> IntoTensor<T> for Tensor<T> {
 pub struct Sequential<T: Element> {
     layers: Vec<Box<dyn Layer<T>>>,
     loss: SoftmaxWithLoss<T>,
-    /// `None` to run layer by layer.
-    engine: Option<Engine<T>>,
+    engine: Engine<T>,
     input: Vec<usize>,
     weight_decay: f64,
     seed: u64,
@@ -79,7 +78,7 @@ impl<T: Element> Sequential<T> {
         weight_decay: f64,
         seed: u64,
     ) -> Self {
-        let (loss, engine) = (SoftmaxWithLoss::new(), None);
+        let (loss, engine) = (SoftmaxWithLoss::new(), Engine::new(true));
         Self { layers, loss, engine, input, weight_decay, seed, step: 0 }
     }
 
@@ -108,18 +107,19 @@ impl<T: Element> Sequential<T> {
         self.step = step;
     }
 
-    /// Whether steps and predictions go by a plan of the whole network or layer by layer (the default): the results differ by
-    /// rounding alone. A network with a layer that no plan knows always runs layer by layer; [`Sequential::explain`] says so.
+    /// Whether convolutions that follow each other are run together, as planned for each batch size (the default), or every layer
+    /// by itself: the results differ by rounding alone.
     pub fn use_engine(&mut self, planned: bool) {
-        self.engine = planned.then(Engine::new);
+        self.engine = Engine::new(planned);
     }
 
-    /// How the engine runs a training step of `samples` samples: its operations, memory and use of lanes, for people to read.
+    /// How a batch of `samples` samples is run: what is planned together, with its operations, memory and use of lanes, and what
+    /// runs layer by layer.
     ///
     /// # Errors
     /// Where a layer does not fit its input.
     pub fn explain(&self, samples: usize) -> Result<String> {
-        Engine::explain(&self.layers, &self.input, samples, true)
+        self.engine.explain(&self.layers, &self.input, samples)
     }
 
     /// The parameters with their names, `W1`, `b1`, …: numbered by kind, in the order of the layers.
@@ -162,8 +162,7 @@ impl<T: Element> Sequential<T> {
     /// # Errors
     /// As [`Sequential::predict`].
     pub fn predict_in(&mut self, x: impl IntoTensor<T>, mode: Mode) -> Result<Array2<T>> {
-        let x = x.into_tensor();
-        let y = if mode == Mode::Test { self.scores(x)? } else { self.forward(x, mode)? };
+        let y = self.forward(x.into_tensor(), mode)?;
         let shape = y.shape().to_vec();
         y.into_owned()
             .into_dimensionality::<Ix2>()
@@ -209,7 +208,7 @@ impl<T: Element> Sequential<T> {
 
     /// How many samples of a batch have their highest score at their label.
     pub(crate) fn count_correct(&mut self, x: Tensor<T>, labels: &[usize]) -> Result<usize> {
-        let y = contiguous(self.scores(x)?);
+        let y = contiguous(self.forward(x, Mode::Test)?);
         let classes = y.shape().last().copied().unwrap_or(0);
         let mut predicted = vec![0; labels.len()];
         kernels::reduce::argmax_rows(elements(&y), classes, &mut predicted)?;
@@ -225,42 +224,19 @@ impl<T: Element> Sequential<T> {
         x: impl IntoTensor<T>,
         t: impl Into<Labels<'a, T>>,
     ) -> Result<T> {
-        let (x, t, mode) = (x.into_tensor(), t.into(), self.train_mode());
-        let planned = match &mut self.engine {
-            Some(engine) => {
-                let x = contiguous(x.clone());
-                check_input(&self.input, x.shape())?;
-                engine.gradient(&mut self.layers, &self.input, elements(&x), &t, mode)?
-            }
-            None => None,
-        };
-        let loss = match planned {
-            Some(loss) => loss + self.penalty()?,
-            None => self.gradient_by_layers(x, &t, mode)?,
-        };
+        let t = t.into();
+        let mode = self.train_mode();
+        let loss = self.forward_loss(x.into_tensor(), &t, mode)?;
+        let dout = self.loss.backward(&t)?;
+        let first = self.layers.iter().position(|layer| !layer.parameters().is_empty());
+        let first = first.unwrap_or(self.layers.len());
+        self.engine.backward(&mut self.layers, dout, first)?;
         if self.weight_decay != 0.0 {
             let decay = T::of(self.weight_decay);
             for (_, parameter) in self.parameters_mut() {
                 if parameter.role == Role::Weight {
                     parameter.grad.scaled_add(decay, &parameter.value);
                 }
-            }
-        }
-        Ok(loss)
-    }
-
-    /// The loss, by a forward and a backward pass of the layers.
-    fn gradient_by_layers(&mut self, x: Tensor<T>, t: &Labels<'_, T>, mode: Mode) -> Result<T> {
-        let loss = self.forward_loss(x, t, mode)?;
-        let mut dout = Some(self.loss.backward(t)?);
-        let first = self.layers.iter().position(|layer| !layer.parameters().is_empty());
-        let first = first.unwrap_or(self.layers.len());
-        for (index, layer) in self.layers.iter_mut().enumerate().skip(first).rev() {
-            let Some(gradient) = dout.take() else { break };
-            if index == first {
-                layer.backward_parameters(gradient)?;
-            } else {
-                dout = Some(layer.backward(gradient)?);
             }
         }
         Ok(loss)
@@ -277,18 +253,9 @@ impl<T: Element> Sequential<T> {
         optimizer: &mut dyn Optimizer<T>,
     ) -> Result<T> {
         let loss = self.gradient(x, t)?;
-        let learns = |layer: &Box<dyn Layer<T>>| layer.weights().is_some();
-        if self.layers.iter().all(|layer| learns(layer) || layer.operation() != Operation::Other) {
-            // What a warm step needs no memory for.
-            let count = 2 * self.layers.iter().filter(|layer| learns(layer)).count();
-            let layers = self.layers.iter_mut();
-            let mut parameters = layers.filter_map(|layer| layer.weights_mut()).flatten();
-            optimizer.update_each(count, &mut parameters)?;
-        } else {
-            let layers = self.layers.iter_mut();
-            let mut parameters: Vec<_> = layers.flat_map(|layer| layer.parameters_mut()).collect();
-            optimizer.update(&mut parameters)?;
-        }
+        let layers = self.layers.iter_mut();
+        let mut parameters: Vec<_> = layers.flat_map(|layer| layer.parameters_mut()).collect();
+        optimizer.update(&mut parameters)?;
         self.step += 1;
         Ok(loss)
     }
@@ -326,28 +293,18 @@ impl<T: Element> Sequential<T> {
         Mode::Train { seed: self.seed, step: self.step }
     }
 
-    /// The output of a batch as when testing.
-    fn scores(&mut self, x: Tensor<T>) -> Result<Tensor<T>> {
-        if let Some(engine) = &mut self.engine {
-            let x = contiguous(x.clone());
-            check_input(&self.input, x.shape())?;
-            if let Some(scores) = engine.predict(&self.layers, &self.input, elements(&x))? {
-                let samples = x.shape()[0];
-                let classes = scores.len() / samples.max(1);
-                return Ok(reshape(
-                    ndarray::Array1::from_vec(scores).into_dyn().into_shared(),
-                    &[samples, classes],
-                ));
-            }
-        }
-        self.forward(x, Mode::Test)
-    }
-
     fn forward(&mut self, x: Tensor<T>, mode: Mode) -> Result<Tensor<T>> {
-        check_input(&self.input, x.shape())?;
-        let mut batch = vec![x.shape()[0]];
+        let shape = x.shape();
+        let samples = shape.first().copied().unwrap_or(0);
+        let sample_len: usize = shape.iter().skip(1).product();
+        let input_len: usize = self.input.iter().product();
+        if shape.is_empty() || sample_len != input_len {
+            let expected = format!("(batch, …) of samples of shape {:?}", self.input);
+            return Err(Error::shape("the network's input", shape, expected));
+        }
+        let mut batch = vec![samples];
         batch.extend(&self.input);
-        self.layers.iter_mut().try_fold(reshape(x, &batch), |x, layer| layer.forward(x, mode))
+        self.engine.forward(&mut self.layers, &self.input, reshape(x, &batch), mode)
     }
 
     fn forward_loss(&mut self, x: Tensor<T>, t: &Labels<'_, T>, mode: Mode) -> Result<T> {
@@ -367,16 +324,6 @@ impl<T: Element> Sequential<T> {
         }
         Ok(T::of(0.5 * self.weight_decay) * penalty)
     }
-}
-
-/// Checks that a batch is of samples of the network's input.
-fn check_input(input: &[usize], shape: &[usize]) -> Result<()> {
-    let sample_len: usize = shape.iter().skip(1).product();
-    if shape.is_empty() || sample_len != input.iter().product::<usize>() {
-        let expected = format!("(batch, …) of samples of shape {input:?}");
-        return Err(Error::shape("the network's input", shape, expected));
-    }
-    Ok(())
 }
 
 /// Gives each of `items` its prefix and its number among those of the same prefix.

@@ -1,0 +1,214 @@
+//! A segment as it was planned.
+
+use super::plan::{Kind, Op, Plan, Pool, Span};
+use crate::kernels::activation::{relu, relu_backward, relu_in_place};
+use crate::kernels::lanes::{self, Buffer};
+use crate::layers::{Layer, slice, slice_mut};
+use crate::{Element, kernels};
+
+/// What lasts from the forward pass to the backward pass, and from step to step.
+#[derive(Debug)]
+pub(super) struct Memory<T> {
+    /// The activations of each group.
+    groups: Buffer<T>,
+    /// The gradients of each task.
+    gradients: Buffer<T>,
+}
+
+impl<T: Element> Default for Memory<T> {
+    fn default() -> Self {
+        Self { groups: Buffer::new(0), gradients: Buffer::new(0) }
+    }
+}
+
+/// The weights and the bias of each operation, or nothing.
+type Weights<'a, T> = Vec<[&'a [T]; 2]>;
+
+fn weights<'a, T: Element>(plan: &Plan, layers: &'a [Box<dyn Layer<T>>]) -> Weights<'a, T> {
+    let none: [&[T]; 2] = [&[], &[]];
+    let of = |op: &Op| layers[op.layer].weights();
+    plan.ops
+        .iter()
+        .map(|op| of(op).map_or(none, |weights| weights.map(|w| slice(&w.value))))
+        .collect()
+}
+
+/// The parts of a group's memory, which do not overlap.
+fn get<T, const N: usize>(memory: &mut [T], spans: [Span; N]) -> [&mut [T]; N] {
+    memory.get_disjoint_mut(spans.map(Span::range)).expect("the spans of a plan are apart")
+}
+
+/// The output y of a batch x, samples one after another; in `memory`, if there is one, what the way back needs.
+pub(super) fn forward<T: Element>(
+    plan: &Plan,
+    layers: &[Box<dyn Layer<T>>],
+    memory: Option<&mut Memory<T>>,
+    x: &[T],
+    y: &mut [T],
+) -> kernels::Result<()> {
+    let weights = weights(plan, layers);
+    let [inputs, outputs] = plan.features();
+    let (kept, kept_len): (&mut [T], _) = match memory {
+        Some(memory) => {
+            if memory.groups.len() < plan.groups * plan.group_len {
+                memory.groups = Buffer::new(plan.groups * plan.group_len);
+            }
+            (&mut memory.groups, plan.group_len)
+        }
+        None => (&mut [], 0),
+    };
+    let widths = [kept_len, plan.lanes * outputs].map(|len| len * plan.task_groups);
+    let slices = [(kept, widths[0]), (y, widths[1])];
+    lanes::for_each_stretch(plan.tasks(), plan.work(), slices, |task, [kept, y]| {
+        lanes::with_scratch(plan.unpooled + plan.group_len - kept_len, |scratch| {
+            let (unpooled, own) = scratch.split_at_mut(plan.unpooled);
+            let mut y = y.chunks_mut(plan.lanes * outputs);
+            for (number, group) in plan.groups_of(task).enumerate() {
+                let memory = match kept_len {
+                    0 => &mut *own,
+                    _ => &mut kept[number * kept_len..][..kept_len],
+                };
+                let x = &x[plan.part(group, inputs)];
+                lanes::gather(x, inputs, &mut memory[plan.ops[0].input.range()])?;
+                for (op, weights) in plan.ops.iter().zip(&weights) {
+                    forward_op(op, weights, memory, unpooled)?;
+                }
+                let last = plan.ops[plan.ops.len() - 1].output;
+                lanes::scatter(&memory[last.range()], outputs, y.next().unwrap_or_default())?;
+            }
+            Ok(())
+        })
+    })
+}
+
+fn forward_op<T: Element>(
+    op: &Op,
+    [w, b]: &[&[T]; 2],
+    memory: &mut [T],
+    unpooled: &mut [T],
+) -> kernels::Result<()> {
+    match &op.kind {
+        Kind::Convolution { plan, pool: None, .. } => {
+            let [x, y] = get(memory, [op.input, op.output]);
+            plan.forward(x, w, b, op.relu, y)
+        }
+        Kind::Convolution { plan, pool: Some(Pool { pooling, index, unpooled: len }), .. } => {
+            let [x, y, index] = get(memory, [op.input, op.output, *index]);
+            let unpooled = &mut unpooled[..*len];
+            plan.forward(x, w, b, false, unpooled)?;
+            pooling.max_forward(unpooled, y, index)?;
+            // The same before the pooling or after it; here there is less of it.
+            if op.relu { relu_in_place(y) } else { Ok(()) }
+        }
+        Kind::MaxPooling(Pool { pooling, index, .. }) => {
+            let [x, y, index] = get(memory, [op.input, op.output, *index]);
+            pooling.max_forward(x, y, index)
+        }
+        Kind::AveragePooling(pooling) => {
+            let [x, y] = get(memory, [op.input, op.output]);
+            pooling.average_forward(x, y)
+        }
+        Kind::Relu => {
+            let [x, y] = get(memory, [op.input, op.output]);
+            relu(x, y)
+        }
+    }
+}
+
+/// From dy, the gradient by the last forward pass's output, to dx, that by its input (empty where nobody needs it); leaves the
+/// gradients by the weights in the layers.
+pub(super) fn backward<T: Element>(
+    plan: &Plan,
+    layers: &mut [Box<dyn Layer<T>>],
+    memory: &mut Memory<T>,
+    dy: &[T],
+    dx: &mut [T],
+) -> kernels::Result<()> {
+    let weights = weights(plan, layers);
+    let [inputs, outputs] = plan.features();
+    let wanted = !dx.is_empty();
+    if memory.gradients.len() < plan.tasks() * plan.gradient_len {
+        memory.gradients = Buffer::new(plan.tasks() * plan.gradient_len);
+    }
+    let widths = [plan.group_len, plan.lanes * inputs].map(|len| len * plan.task_groups);
+    let slices = [
+        (&mut memory.groups[..], widths[0]),
+        (&mut memory.gradients[..], plan.gradient_len),
+        (dx, widths[1]),
+    ];
+    let work = 2 * plan.work();
+    lanes::for_each_stretch(plan.tasks(), work, slices, |task, [kept, gradients, dx]| {
+        gradients.fill(T::zero());
+        lanes::with_scratch(plan.unpooled + 2 * plan.gradient_span, |scratch| {
+            let (unpooled, scratch) = scratch.split_at_mut(plan.unpooled);
+            let (mut dy_here, mut dx_here) = scratch.split_at_mut(plan.gradient_span);
+            let mut dx = dx.chunks_mut(plan.lanes * inputs);
+            let memories = kept.chunks_exact_mut(plan.group_len);
+            for (group, memory) in plan.groups_of(task).zip(memories) {
+                let dy = &dy[plan.part(group, outputs)];
+                lanes::gather(dy, outputs, &mut dy_here[..outputs * plan.lanes])?;
+                for (index, (op, weights)) in plan.ops.iter().zip(&weights).enumerate().rev() {
+                    let dx = if index > 0 || wanted { op.input.len } else { 0 };
+                    let (dy, dx) = (&mut dy_here[..op.output.len], &mut dx_here[..dx]);
+                    backward_op(op, weights, memory, unpooled, dy, dx, gradients)?;
+                    std::mem::swap(&mut dy_here, &mut dx_here);
+                }
+                if let Some(dx) = dx.next() {
+                    lanes::scatter(&dy_here[..inputs * plan.lanes], inputs, dx)?;
+                }
+            }
+            Ok(())
+        })
+    })?;
+    for op in &plan.ops {
+        let Kind::Convolution { gradient, .. } = op.kind else { continue };
+        let Some([w, b]) = layers[op.layer].weights_mut() else { continue };
+        let (dw, db) = (slice_mut(&mut w.grad), slice_mut(&mut b.grad));
+        lanes::sum_stretches(&memory.gradients, plan.gradient_len, gradient, dw)?;
+        lanes::sum_stretches(&memory.gradients, plan.gradient_len, gradient + dw.len(), db)?;
+    }
+    Ok(())
+}
+
+/// The gradient by the input, from dy to dx (empty where nobody needs it); adds those by the weights to `gradients`.
+fn backward_op<T: Element>(
+    op: &Op,
+    [w, b]: &[&[T]; 2],
+    memory: &[T],
+    unpooled: &mut [T],
+    dy: &mut [T],
+    dx: &mut [T],
+    gradients: &mut [T],
+) -> kernels::Result<()> {
+    if op.relu && !op.masked {
+        relu_backward(&memory[op.output.range()], dy)?;
+    }
+    match &op.kind {
+        Kind::Convolution { plan, pool, gradient } => {
+            let dy = match pool {
+                Some(Pool { pooling, index, unpooled: len }) => {
+                    let unpooled = &mut unpooled[..*len];
+                    let mask = op.relu.then_some(&memory[op.output.range()]);
+                    pooling.max_backward(dy, &memory[index.range()], mask, unpooled)?;
+                    unpooled
+                }
+                None => dy,
+            };
+            let (dw, db) = gradients[*gradient..][..w.len() + b.len()].split_at_mut(w.len());
+            let x = &memory[op.input.range()];
+            plan.add_weight_gradient(x, dy, dw, db)?;
+            if dx.is_empty() {
+                return Ok(());
+            }
+            plan.backward_data(dy, w, op.masks_input.then_some(x), dx)
+        }
+        Kind::MaxPooling(Pool { pooling, index, .. }) => {
+            pooling.max_backward(dy, &memory[index.range()], None, dx)
+        }
+        Kind::AveragePooling(pooling) => pooling.average_backward(dy, dx),
+        Kind::Relu => {
+            dx.copy_from_slice(dy);
+            relu_backward(&memory[op.output.range()], dx)
+        }
+    }
+}
