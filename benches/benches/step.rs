@@ -1,7 +1,8 @@
 //! `cargo bench -p kasoku-benches --bench step`: training steps and predictions of the book's networks, batch 100, f32, by the
 //! engine and layer by layer, beside what their multiply-adds would take at the peak of the FMA probe.
 //!
-//! Threads: `KASOKU_NUM_THREADS`. The two ways take turns; each figure is the least of many.
+//! Threads: `KASOKU_NUM_THREADS`. The two ways take turns; each figure is the least of many. One network alone:
+//! `cargo bench -p kasoku-benches --bench step -- Simple`.
 
 use std::time::{Duration, Instant};
 
@@ -84,7 +85,11 @@ fn main() {
         peak / 1e9
     );
     println!("{:<46} {:>9} {:>9} {:>9} {:>14}", "", "floor", "engine", "layers", "engine / floor");
+    let only = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
     for Case { name, mut network, optimizer, flops } in cases() {
+        if !name.contains(&only) {
+            continue;
+        }
         let mut shape = vec![BATCH];
         shape.extend_from_slice(network.input_shape());
         let x: Tensor<f32> = WeightRng::new(1).normal(&shape, 1.0).into_shared();

@@ -27,7 +27,7 @@ def kasoku_steps():
     """name -> (a function of images and labels that takes a step, whether samples are images)"""
     try:
         import kasoku.networks as networks
-        import kasoku.optimizers as optimizers
+        import kasoku.optimizer as optimizers
     except ImportError as error:
         print(f"kasoku is left out: {error}")
         return {}

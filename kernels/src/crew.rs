@@ -21,6 +21,16 @@ use crate::error::{Error, Result};
 /// How long a helper waits for the next job before it sleeps: longer than what a Python program does between two layers.
 const AWAKE: Duration = Duration::from_micros(300);
 
+/// How much a job takes.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+pub(crate) enum Length {
+    /// Helpers who sleep are not woken for it.
+    Short,
+    Long,
+    /// Longer than a time slice of the operating system: worth sharing even where members are interrupted.
+    VeryLong,
+}
+
 /// How often the caller looks for helpers that are still at work before it sleeps: tens of microseconds, about a task.
 const LOOKS: usize = 2000;
 
@@ -87,7 +97,7 @@ impl Crew {
             ranges: (0..members).map(|_| Claims(AtomicUsize::new(0))).collect(),
             helpers: (1..members).map(|_| Helper::default()).collect(),
             waiting: Mutex::new(None),
-            pace: UnsafeCell::new(Pace { alone_until: Instant::now(), pause: Pace::SHORTEST }),
+            pace: UnsafeCell::new(Pace::new(Instant::now())),
             panic: Mutex::new(None),
         }));
         // Where there are more members than cores, one that waits awake keeps another from working.
@@ -103,9 +113,8 @@ impl Crew {
         Ok(crew)
     }
 
-    /// Runs `body(task)` for each of `0..tasks`, on the calling thread and the helpers that come; `wake` says whether the job is
-    /// long enough to rouse those who sleep.
-    pub(crate) fn run(&self, tasks: usize, wake: bool, body: &Body<'_>) {
+    /// Runs `body(task)` for each of `0..tasks`, on the calling thread and the helpers that come.
+    pub(crate) fn run(&self, tasks: usize, length: Length, body: &Body<'_>) {
         if tasks < 2 || self.busy.swap(true, Ordering::Acquire) {
             return (0..tasks).for_each(body);
         }
@@ -113,7 +122,7 @@ impl Crew {
         // SAFETY: `busy` is ours, and nobody else looks at the pace.
         let pace = unsafe { &mut *self.pace.get() };
         let start = Instant::now();
-        if start < pace.alone_until {
+        if start < pace.alone_until && length < Length::VeryLong {
             return (0..tasks).for_each(body);
         }
         // SAFETY: only the lifetime changes, and nobody looks at the body once `Closing` has been dropped, in this function.
@@ -125,7 +134,7 @@ impl Crew {
         }
         let closing = Closing(self);
         self.gate.fetch_add(EPOCH | OPEN, Ordering::SeqCst);
-        if wake {
+        if pace.is_pressing(start) || length > Length::Short {
             for helper in self.helpers.iter().take(tasks - 1) {
                 if helper.asleep.load(Ordering::SeqCst)
                     && helper.asleep.swap(false, Ordering::SeqCst)
@@ -149,7 +158,8 @@ impl Crew {
         // What is left when there is nothing left to claim is a task for each helper. One task alone does not tell how long
         // they usually are.
         let usual = if count > 1 { shortest } else { shortest.min(Pace::TASK) };
-        if longest.max(end.elapsed()) > usual * 3 + Pace::PATIENCE {
+        let interrupted = longest.max(end.elapsed()) > usual * 3 + Pace::PATIENCE;
+        if interrupted && length < Length::VeryLong {
             pace.slow_down();
         }
     }
@@ -244,6 +254,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Pace {
     alone_until: Instant,
     pause: Duration,
+    last_job: Instant,
+    /// Jobs that followed each other so closely that a helper that had the one before is still awake.
+    in_a_row: usize,
 }
 
 impl Pace {
@@ -255,6 +268,20 @@ impl Pace {
     const TASK: Duration = Duration::from_millis(1);
     /// How much longer than others a task may take.
     const PATIENCE: Duration = Duration::from_micros(500);
+
+    /// One job for whose sake helpers would not be woken is none; of so many in a row they share the next ones.
+    const ROW: usize = 8;
+
+    fn new(now: Instant) -> Self {
+        Self { alone_until: now, pause: Self::SHORTEST, last_job: now, in_a_row: 0 }
+    }
+
+    /// Whether short jobs come so closely that helpers who sleep should be woken for them.
+    fn is_pressing(&mut self, now: Instant) -> bool {
+        self.in_a_row = if now - self.last_job < AWAKE { self.in_a_row + 1 } else { 0 };
+        self.last_job = now;
+        self.in_a_row % Self::ROW == Self::ROW - 1
+    }
 
     fn slow_down(&mut self) {
         let now = Instant::now();
@@ -346,16 +373,17 @@ pub(crate) fn of(members: usize) -> Result<&'static Crew> {
 
 #[cfg(test)]
 mod tests {
+    use super::Length::{Long, Short, VeryLong};
     use super::*;
 
     #[test]
     fn each_task_runs_once_whoever_is_awake() {
         for members in [2, 3, 7] {
             let crew = of(members).unwrap();
-            for (tasks, wake) in [(0, true), (1, true), (2, false), (5, true), (1000, true)] {
+            for (tasks, length) in [(0, Long), (1, Long), (2, Short), (5, Long), (1000, VeryLong)] {
                 for round in 0..50 {
                     let runs: Vec<_> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
-                    crew.run(tasks, wake, &|task| {
+                    crew.run(tasks, length, &|task| {
                         runs[task].fetch_add(1, Ordering::Relaxed);
                     });
                     assert!(runs.iter().all(|runs| runs.load(Ordering::Relaxed) == 1), "{round}");
@@ -372,8 +400,8 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..100 {
-                        crew.run(3, true, &|_| {
-                            crew.run(5, true, &|_| {
+                        crew.run(3, Long, &|_| {
+                            crew.run(5, Long, &|_| {
                                 count.fetch_add(1, Ordering::Relaxed);
                             });
                         });
@@ -389,10 +417,10 @@ mod tests {
         let crew = of(2).unwrap();
         for bad in 0..8 {
             let caught = catch_unwind(AssertUnwindSafe(|| {
-                crew.run(8, true, &|task| assert_ne!(task, bad));
+                crew.run(8, Long, &|task| assert_ne!(task, bad));
             }));
             assert!(caught.is_err());
-            crew.run(8, true, &|_| {});
+            crew.run(8, Long, &|_| {});
         }
     }
 

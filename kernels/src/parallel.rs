@@ -3,26 +3,27 @@
 //! Work is cut by its shape only, never by the number of threads, and every task writes its own part
 //! of the output; so the same input gives the same bits on any number of threads.
 
-use crate::crew::{self, Crew};
+use crate::crew::{self, Crew, Length};
 use crate::error::Result;
 use crate::threads::num_threads;
 use crate::workspace::with_scratch;
 
 /// A job for whose sake sleeping threads are woken is this many times as long as one that is shared with those awake.
 const LONG: usize = 4;
+/// A job of so many times is worth its helpers even where other programs interrupt them: about 5 ms.
+const VERY_LONG: usize = 256;
 
 /// The way to run tasks, taken once at a kernel's border.
 #[derive(Clone, Copy)]
 pub(crate) struct Pool {
     /// None for the calling thread alone.
     crew: Option<&'static Crew>,
-    /// Whether to wake threads that sleep.
-    wake: bool,
+    length: Length,
 }
 
 impl Pool {
     /// The calling thread.
-    pub(crate) const SERIAL: Self = Self { crew: None, wake: false };
+    pub(crate) const SERIAL: Self = Self { crew: None, length: Length::Short };
 
     /// The pool for `work` (multiply-adds, or elements touched): the calling thread where that is below `threshold`.
     pub(crate) fn for_work(work: usize, threshold: usize) -> Result<Self> {
@@ -30,7 +31,12 @@ impl Pool {
         if threads == 1 || work < threshold {
             return Ok(Self::SERIAL);
         }
-        Ok(Self { crew: Some(crew::of(threads)?), wake: work / LONG >= threshold })
+        let length = match work / threshold {
+            0..LONG => Length::Short,
+            LONG..VERY_LONG => Length::Long,
+            _ => Length::VeryLong,
+        };
+        Ok(Self { crew: Some(crew::of(threads)?), length })
     }
 
     /// Whether there is more than the calling thread.
@@ -41,7 +47,7 @@ impl Pool {
     /// Runs `body(task)` for each of `0..tasks`.
     pub(crate) fn for_each(self, tasks: usize, body: impl Fn(usize) + Sync) {
         match self.crew {
-            Some(crew) => crew.run(tasks, self.wake, &body),
+            Some(crew) => crew.run(tasks, self.length, &body),
             None => (0..tasks).for_each(body),
         }
     }
@@ -229,7 +235,7 @@ mod tests {
     #[test]
     fn parts_cover_the_data_once_in_order() {
         for threads in [2, 5] {
-            let pool = Pool { crew: Some(crew::of(threads).unwrap()), wake: true };
+            let pool = Pool { crew: Some(crew::of(threads).unwrap()), length: Length::Long };
             let mut data = vec![0usize; 1003];
             let mut rows = vec![0usize; 1003 * 3];
             let parts = (data.as_mut_slice(), Rows::new(rows.as_mut_slice(), 1003, 3));

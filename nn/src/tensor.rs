@@ -28,6 +28,40 @@ pub(crate) fn zeros<T: Element>(shape: &[usize]) -> Tensor<T> {
     Tensor::zeros(IxDyn(shape))
 }
 
+/// Outputs of earlier passes, whose memory the next ones take when nobody shares them any more: fresh memory costs more than what
+/// many layers compute.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recycled<T>(Vec<Tensor<T>>);
+
+impl<T: Element> Recycled<T> {
+    /// As many as are alive at once: the next layer holds its input until its next pass.
+    const KEPT: usize = 2;
+
+    /// An array to write to, every element of it.
+    pub(crate) fn take(&mut self, shape: &[usize]) -> Tensor<T> {
+        let len: usize = shape.iter().product();
+        for _ in 0..self.0.len() {
+            let kept = self.0.remove(0);
+            if kept.len() != len {
+                continue;
+            }
+            match kept.try_into_owned_nocopy() {
+                Ok(free) => return reshape(free.into_shared(), shape),
+                Err(shared) => self.0.push(shared),
+            }
+        }
+        zeros(shape)
+    }
+
+    /// Remembers an array that [`Recycled::take`] gave, once it is written.
+    pub(crate) fn keep(&mut self, array: &Tensor<T>) {
+        if self.0.len() == Self::KEPT {
+            self.0.remove(0);
+        }
+        self.0.push(array.clone());
+    }
+}
+
 /// `elements` in a shape that holds as many.
 pub(crate) fn reshape<T: Element>(x: Tensor<T>, shape: &[usize]) -> Tensor<T> {
     contiguous(x).into_shape_with_order(IxDyn(shape)).expect("a shape of as many elements")

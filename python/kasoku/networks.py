@@ -307,6 +307,11 @@ class Network:
         """One line a layer: its name, the shape of its output and how many numbers it learns."""
         return self._core.summary()
 
+    def explain(self, batch_size: int = 100) -> str:
+        """How a batch of so many samples is run: which convolutions are planned together, with their operations, memory and
+        use of the machine's lanes, and what runs layer by layer. For people to read."""
+        return self._core.explain(batch_size)
+
     def __repr__(self) -> str:
         count = sum(int(np.prod(shape)) for _, shape in self._core.shapes)
         return f"<{type(self).__name__}: {count} parameters, {self.dtype}, seed {self.seed}>"

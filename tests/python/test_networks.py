@@ -268,6 +268,13 @@ def test_train_flg():
     assert MultiLayerNetExtend(8, [5], 3, dropout_ration=0.2, use_dropout=True).summary()
 
 
+def test_explain_tells_what_is_planned_and_what_is_not():
+    plan = DeepConvNet().explain(100)
+    assert "Convolution + Relu + MaxPooling" in plan
+    assert "layer by layer: Affine, Relu, Dropout, Affine, Dropout" in plan
+    assert TwoLayerNet(8, 5, 3).explain() == "layer by layer: Affine, Relu, Affine\n"
+
+
 def test_fit():
     random = np.random.default_rng(0)
     x, t = random.random((60, 8)), random.integers(0, 3, 60)

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use crate::kernels::lanes;
 use crate::layers::{Layer, Mode};
-use crate::tensor::{contiguous, elements, elements_mut, zeros};
+use crate::tensor::{contiguous, elements, elements_mut};
 use crate::{Element, Error, Result, Tensor};
 use plan::Plan;
 use run::Memory;
@@ -110,9 +110,9 @@ impl<T: Element> Engine<T> {
                     .try_fold(x, |x, layer| layer.forward(x, mode))?,
                 Segment::Lanes(plan, memory) => {
                     let x = contiguous(x);
-                    let mut y = zeros(&shape(samples, &plan.output_shape));
-                    let memory = matches!(mode, Mode::Train { .. }).then_some(memory);
-                    run::forward(plan, layers, memory, elements(&x), elements_mut(&mut y))?;
+                    let mut y = memory.outputs.take(&shape(samples, &plan.output_shape));
+                    run::forward(plan, layers, memory, mode, elements(&x), elements_mut(&mut y))?;
+                    memory.outputs.keep(&y);
                     y
                 }
             };
@@ -148,8 +148,10 @@ impl<T: Element> Engine<T> {
                     if plan.layers.start <= first {
                         run::backward(plan, layers, memory, elements(&dy), &mut [])?;
                     } else {
-                        let mut dx = zeros(&shape(*samples, &plan.input_shape));
+                        let mut dx =
+                            memory.input_gradients.take(&shape(*samples, &plan.input_shape));
                         run::backward(plan, layers, memory, elements(&dy), elements_mut(&mut dx))?;
+                        memory.input_gradients.keep(&dx);
                         dout = Some(dx);
                     }
                 }

@@ -3,7 +3,8 @@
 use super::plan::{Kind, Op, Plan, Pool, Span};
 use crate::kernels::activation::{relu, relu_backward, relu_in_place};
 use crate::kernels::lanes::{self, Buffer};
-use crate::layers::{Layer, slice, slice_mut};
+use crate::layers::{Layer, Mode, slice, slice_mut};
+use crate::tensor::Recycled;
 use crate::{Element, kernels};
 
 /// What lasts from the forward pass to the backward pass, and from step to step.
@@ -13,11 +14,18 @@ pub(super) struct Memory<T> {
     groups: Buffer<T>,
     /// The gradients of each task.
     gradients: Buffer<T>,
+    pub(super) outputs: Recycled<T>,
+    pub(super) input_gradients: Recycled<T>,
 }
 
 impl<T: Element> Default for Memory<T> {
     fn default() -> Self {
-        Self { groups: Buffer::new(0), gradients: Buffer::new(0) }
+        Self {
+            groups: Buffer::new(0),
+            gradients: Buffer::new(0),
+            outputs: Recycled::default(),
+            input_gradients: Recycled::default(),
+        }
     }
 }
 
@@ -38,24 +46,25 @@ fn get<T, const N: usize>(memory: &mut [T], spans: [Span; N]) -> [&mut [T]; N] {
     memory.get_disjoint_mut(spans.map(Span::range)).expect("the spans of a plan are apart")
 }
 
-/// The output y of a batch x, samples one after another; in `memory`, if there is one, what the way back needs.
+/// The output y of a batch x, samples one after another; in training, keeps what the way back needs.
 pub(super) fn forward<T: Element>(
     plan: &Plan,
     layers: &[Box<dyn Layer<T>>],
-    memory: Option<&mut Memory<T>>,
+    memory: &mut Memory<T>,
+    mode: Mode,
     x: &[T],
     y: &mut [T],
 ) -> kernels::Result<()> {
     let weights = weights(plan, layers);
     let [inputs, outputs] = plan.features();
-    let (kept, kept_len): (&mut [T], _) = match memory {
-        Some(memory) => {
+    let (kept, kept_len): (&mut [T], _) = match mode {
+        Mode::Train { .. } => {
             if memory.groups.len() < plan.groups * plan.group_len {
                 memory.groups = Buffer::new(plan.groups * plan.group_len);
             }
             (&mut memory.groups, plan.group_len)
         }
-        None => (&mut [], 0),
+        Mode::Test => (&mut [], 0),
     };
     let widths = [kept_len, plan.lanes * outputs].map(|len| len * plan.task_groups);
     let slices = [(kept, widths[0]), (y, widths[1])];

@@ -1,9 +1,9 @@
 //! A fully connected layer.
 
-use ndarray::{ArrayD, IxDyn};
+use ndarray::ArrayD;
 
 use crate::layers::{Layer, Mode, Parameter, Role, check_gradient, slice, slice_mut};
-use crate::tensor::{contiguous, elements, elements_mut, zeros};
+use crate::tensor::{Recycled, contiguous, elements, elements_mut};
 use crate::{Element, Error, Result, Tensor, kernels};
 use kernels::gemm::{Bias, Epilogue, gemm, gemm_with};
 use kernels::reduce::sum_axis;
@@ -17,6 +17,8 @@ pub struct Affine<T: Element> {
     w: Parameter<T>,
     b: Parameter<T>,
     x: Option<Tensor<T>>,
+    outputs: Recycled<T>,
+    input_gradients: Recycled<T>,
 }
 
 impl<T: Element> Affine<T> {
@@ -32,7 +34,8 @@ impl<T: Element> Affine<T> {
             return Err(Error::shape("Affine: b", b.shape(), format!("[{outputs}]")));
         }
         let (w, b) = (Parameter::new(Role::Weight, w), Parameter::new(Role::Bias, b));
-        Ok(Self { w, b, x: None })
+        let (outputs, input_gradients) = (Recycled::default(), Recycled::default());
+        Ok(Self { w, b, x: None, outputs, input_gradients })
     }
 
     fn size(&self) -> [usize; 2] {
@@ -76,7 +79,7 @@ impl<T: Element> Layer<T> for Affine<T> {
         let outputs = self.output_shape(sample)?[0];
         let (batch, inputs) = (x.shape()[0], self.size()[0]);
         let x = contiguous(x);
-        let mut y = zeros(&[batch, outputs]);
+        let mut y = self.outputs.take(&[batch, outputs]);
         let epilogue = Epilogue { bias: Bias::PerColumn(slice(&self.b.value)), relu: false };
         gemm_with(
             T::one(),
@@ -87,6 +90,7 @@ impl<T: Element> Layer<T> for Affine<T> {
             epilogue,
         )?;
         self.x = Some(x);
+        self.outputs.keep(&y);
         Ok(y)
     }
 
@@ -95,11 +99,12 @@ impl<T: Element> Layer<T> for Affine<T> {
         let x_shape = self.gradients(&dout)?;
         let [inputs, outputs] = self.size();
         let batch = x_shape[0];
-        let mut dx = Tensor::zeros(IxDyn(&x_shape));
+        let mut dx = self.input_gradients.take(&x_shape);
         let w = MatRef::new(slice(&self.w.value), [inputs, outputs])?;
         let dout = MatRef::new(elements(&dout), [batch, outputs])?;
         let dx_matrix = MatMut::new(elements_mut(&mut dx), [batch, inputs])?;
         gemm(T::one(), dout, w.t(), T::zero(), dx_matrix)?;
+        self.input_gradients.keep(&dx);
         Ok(dx)
     }
 

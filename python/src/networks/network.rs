@@ -221,6 +221,11 @@ impl Network {
         with_net!(self, net => net.read(py, |net| Ok(net.to_string())))
     }
 
+    /// How a batch is run.
+    fn explain(&self, py: Python<'_>, samples: usize) -> Result<String> {
+        with_net!(self, net => net.read(py, |net| net.explain(samples)))
+    }
+
     #[getter]
     fn classes(&self) -> usize {
         with_net!(self, net => net.classes)
