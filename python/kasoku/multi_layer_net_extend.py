@@ -87,10 +87,12 @@ class MultiLayerNetExtend(MultiLayerNet):
         }
 
     def _keys(self):
-        keys = super()._keys()
-        if self.use_batchnorm:
-            hidden = range(1, self.hidden_layer_num + 1)
-            keys += [f"{name}{idx}" for idx in hidden for name in ("gamma", "beta")]
+        """Layer by layer, as in the book: W1, b1, gamma1, beta1, W2, …"""
+        keys = []
+        for idx in range(1, self.hidden_layer_num + 2):
+            normalised = self.use_batchnorm and idx <= self.hidden_layer_num
+            names = ("W", "b", "gamma", "beta") if normalised else ("W", "b")
+            keys += [f"{name}{idx}" for name in names]
         return keys
 
     def gradient(self, x, t):
@@ -105,4 +107,4 @@ class MultiLayerNetExtend(MultiLayerNet):
                 layer = self.layers[f"BatchNorm{idx}"]
                 grads[f"gamma{idx}"] = layer.dgamma
                 grads[f"beta{idx}"] = layer.dbeta
-        return grads
+        return {key: grads[key] for key in self._keys()}

@@ -355,6 +355,13 @@ class TestNetworks:
         assert net.layers["Affine2"].W is net.params["W2"]
         assert net.layers["BatchNorm1"].gamma is net.params["gamma1"]
 
+    def test_gradients_come_layer_by_layer_as_in_the_book(self, rng):
+        net = MultiLayerNetExtend(6, [5, 4], 3, use_batchnorm=True)
+        x, t = rng.standard_normal((4, 6)), np.array([0, 1, 2, 0])
+        expected = "W1 b1 gamma1 beta1 W2 b2 gamma2 beta2 W3 b3".split()
+        assert list(net.gradient(x, t)) == expected
+        assert list(net.numerical_gradient(x, t)) == expected
+
     def test_weights_are_drawn_as_in_the_book(self):
         np.random.seed(5)
         net = MultiLayerNet(6, [5], 3, weight_init_std=0.01)
