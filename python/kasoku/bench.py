@@ -25,6 +25,9 @@ Work = Callable[[], Any]
 #: kasoku's then do not get.
 _REST = 0.15
 
+#: Seconds of work before a measurement: a core that rested takes tens of milliseconds to get up to its speed.
+_WARM = 0.1
+
 #: A measurement lasts at least so many seconds: shorter work is repeated.
 _SHORTEST = 2e-2
 
@@ -49,12 +52,19 @@ def _seconds(work: Work, repeats: int) -> float:
     return (time.perf_counter() - start) / repeats
 
 
+def _warm_up(work: Work) -> None:
+    end = time.perf_counter() + _WARM
+    work()
+    while time.perf_counter() < end:
+        work()
+
+
 def compare(name: str, theirs: Work, ours: Work, budget: tuple[float, int, int] = _FULL) -> Row:
     """Measures both, interleaved."""
     limit, fewest, most = budget
     repeats = {}
     for work in (theirs, ours):
-        work()  # warm
+        _warm_up(work)
         repeats[work] = max(1, int(_SHORTEST / max(_seconds(work, 1), 1e-9)))
     pairs: list[tuple[float, float]] = []
     end = time.perf_counter() + limit
@@ -63,7 +73,7 @@ def compare(name: str, theirs: Work, ours: Work, budget: tuple[float, int, int] 
         took = {}
         for work in order:
             time.sleep(_REST)
-            work()  # its operands in the caches, its threads awake
+            _warm_up(work)
             took[work] = _seconds(work, repeats[work])
         pairs.append((took[theirs], took[ours]))
     numpy_ms, kasoku_ms = (1e3 * statistics.median(side) for side in zip(*pairs, strict=True))

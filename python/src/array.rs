@@ -22,6 +22,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFloat, PyInt, PyTuple};
 
 use crate::error::{Error, Result};
+use crate::recycle::{SMALLEST, recycled};
 
 /// What a kernel and NumPy both know: `f32` and `f64`.
 pub(crate) trait Float: kasoku_kernels::Element + numpy::Element {}
@@ -292,25 +293,27 @@ fn borrowed(error: numpy::BorrowError) -> Error {
 pub(crate) struct Output<'py, T: numpy::Element>(Bound<'py, PyArrayDyn<T>>);
 
 impl<'py, T: numpy::Element> Output<'py, T> {
-    /// To be written to: its numbers are what the C allocator left there. (Truth values, of which not every byte is one, are
+    /// To be written to: its numbers are what was left there. (Truth values, of which not every byte is one, are
     /// false.)
     ///
     /// # Errors
     /// `MemoryError` where there is no room for them.
     pub(crate) fn new(py: Python<'py>, shape: &[usize]) -> Result<Self> {
         let count = shape.len() as c_int;
+        let bytes = shape.iter().fold(size_of::<T>(), |bytes, &size| bytes.saturating_mul(size));
         // NumPy writes to the sizes it is given.
         let mut shape: Vec<_> = shape.iter().map(|&size| size as npy_intp).collect();
         let (dtype, sizes) = (numpy::dtype::<T>(py), shape.as_mut_ptr());
         // SAFETY: `shape` holds `count` sizes, the descriptor's reference is given away as both functions want, and they
         // return a new reference or NULL with an exception set.
-        let array = unsafe {
+        let make = || unsafe {
             let array = match dtype.kind() {
                 b'b' => PY_ARRAY_API.PyArray_Zeros(py, count, sizes, dtype.into_dtype_ptr(), 0),
                 _ => PY_ARRAY_API.PyArray_Empty(py, count, sizes, dtype.into_dtype_ptr(), 0),
             };
-            Bound::from_owned_ptr_or_err(py, array)?
+            Bound::from_owned_ptr_or_err(py, array)
         };
+        let array = if bytes < SMALLEST { make()? } else { recycled(py, make)? };
         Ok(Self(array.cast_into::<PyArrayDyn<T>>().map_err(PyErr::from)?))
     }
 

@@ -13,6 +13,7 @@ mod networks;
 mod optimizer;
 mod out;
 mod pair;
+mod recycle;
 
 use pyo3::prelude::*;
 

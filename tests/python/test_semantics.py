@@ -358,7 +358,7 @@ class TestNetworks:
     def test_gradients_come_layer_by_layer_as_in_the_book(self, rng):
         net = MultiLayerNetExtend(6, [5, 4], 3, use_batchnorm=True)
         x, t = rng.standard_normal((4, 6)), np.array([0, 1, 2, 0])
-        expected = "W1 b1 gamma1 beta1 W2 b2 gamma2 beta2 W3 b3".split()
+        expected = ["W1", "b1", "gamma1", "beta1", "W2", "b2", "gamma2", "beta2", "W3", "b3"]
         assert list(net.gradient(x, t)) == expected
         assert list(net.numerical_gradient(x, t)) == expected
 
