@@ -15,10 +15,15 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--seconds", type=float, default=5.0, help="for each network")
 arguments = parser.parse_args()
-for variable in ("KASOKU_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+for variable in (
+    "KASOKU_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+):
     os.environ[variable] = str(arguments.threads)
 
-import numpy as np  # noqa: E402: after the environment
+import numpy as np  # noqa: E402 -- after the environment
 
 BATCH = 100
 
@@ -61,7 +66,9 @@ def torch_steps(channels_last):
 
     def deep():
         layers, channels = [], 1
-        for index, (filters, pad) in enumerate(zip([16, 16, 32, 32, 64, 64], [1, 1, 1, 2, 1, 1])):
+        for index, (filters, pad) in enumerate(
+            zip([16, 16, 32, 32, 64, 64], [1, 1, 1, 2, 1, 1], strict=True)
+        ):
             layers += [nn.Conv2d(channels, filters, 3, padding=pad), nn.ReLU()]
             layers += [nn.MaxPool2d(2)] if index % 2 else []
             channels = filters
@@ -140,7 +147,7 @@ def main():
         for who, seconds in times.items():
             line = f"{name:<26} {who:<22} {1e3 * statistics.median(seconds):9.3f}"
             if "kasoku" in times:
-                ratios = [peer / ours for peer, ours in zip(seconds, times["kasoku"])]
+                ratios = [peer / ours for peer, ours in zip(seconds, times["kasoku"], strict=True)]
                 line += f" {statistics.median(ratios):7.2f}×"
             print(line)
 
