@@ -245,19 +245,25 @@ def computational_graph(
     def written(name: str) -> str:
         return labels.get(name, name)
 
-    def radius(name: str) -> float:
-        """How far from the node's middle its edges end, in points."""
-        return max(15, 9 + 3.4 * len(written(name))) if name in circled else 4
+    def radius(name: str, steepness: float) -> float:
+        """How far from the node's middle an edge ends, in points."""
+        if name not in circled:
+            return 4
+        if len(written(name)) < 3:
+            return 15
+        width, height = 9 + 3.4 * len(written(name)), 14  # half of a frame's
+        return min(width, height / max(steepness, 1e-9)) * float(np.hypot(1, steepness)) + 1
 
     for (source, target, forward, backward), bend in zip(edges, bends, strict=True):
         start, end = np.array(places[source]), np.array(places[target])
         across, up = (end - start) * [_COLUMN, _ROW]
+        steepness = abs(up / across)
         arrow = {
             "arrowstyle": "-|>",
             "color": "#444444",
             "connectionstyle": f"arc3,rad={-2 * bend * _ROW / across}",
-            "shrinkA": radius(source),
-            "shrinkB": radius(target),
+            "shrinkA": radius(source, steepness),
+            "shrinkB": radius(target, steepness),
         }
         axes.annotate("", end, start, arrowprops=arrow)
         # Before the middle, as edges meet at their ends.
@@ -267,7 +273,7 @@ def computational_graph(
             (backward, -1, "top", _TEST),
         ):
             if value is not None:
-                clear = 2 + 3 * len(f"{value}") * abs(up / across)
+                clear = 2 + 3 * len(f"{value}") * steepness
                 text = {"ha": "center", "va": align, "color": color, "fontsize": 10}
                 axes.annotate(
                     f"{value}", place, (0, sign * clear), textcoords="offset points", **text
