@@ -1,4 +1,4 @@
-# make demo · make test · make lint · make bench · make sanitize · make docs
+# make demo · make test · make lint · make bench · make sanitize · make docs · make notebooks
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/mnist),)
 export KASOKU_DATA ?= $(abspath ../shared/mnist)
 endif
 
-.PHONY: demo test test-rust test-python lint bench sanitize docs
+.PHONY: demo test test-rust test-python lint bench sanitize docs notebooks
 
 # The wheel in a virtual environment of its own; SimpleConvNet learns MNIST (or, where that cannot be had, digits drawn by the
 # program itself); then this machine's NumPy beside it.
@@ -65,3 +65,9 @@ sanitize:
 
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
+
+# The notebooks in their short setting, about a minute: they must run, what they print is not looked at.
+notebooks:
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check '.[plot,notebook]' nbmake
+	KASOKU_NOTEBOOKS_SHORT=1 .venv/bin/pytest --nbmake --nbmake-timeout=600 notebooks
