@@ -269,7 +269,7 @@ impl Pace {
     /// How much longer than others a task may take.
     const PATIENCE: Duration = Duration::from_micros(500);
 
-    /// One job for whose sake helpers would not be woken is none; of so many in a row they share the next ones.
+    /// A short job alone is not worth waking anybody; after so many in a row the next ones are shared.
     const ROW: usize = 8;
 
     fn new(now: Instant) -> Self {
