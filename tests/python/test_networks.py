@@ -308,6 +308,15 @@ def test_progress(capsys):
     assert "epoch 2/2: loss" in capsys.readouterr().out
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as a program in the foreground sees it: a shell's background jobs, such as tests may be, ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_fit_between_two_steps():
     network = TwoLayerNet(784, 200, 10, seed=1)
     x, t = np.random.rand(1000, 784).astype(np.float32), np.random.randint(0, 10, 1000)
