@@ -1,6 +1,6 @@
 //! Which instruction set runs: the only place that asks the CPU.
 //!
-//! Every kernel is a struct with a generic `with_simd`; [`Arch::dispatch`] runs it with the widest
+//! Every kernel is a struct with a generic `with_simd`; `Arch::dispatch` runs it with the widest
 //! instruction set the machine has. `KASOKU_SIMD=scalar|v3|v4|neon` (or [`select`]) forces one.
 
 use std::env;

@@ -43,7 +43,7 @@ pub trait Element:
     fn as_f64(self) -> f64;
 
     /// The number whose lowest bits are `bits` and whose others are 0: a counter that travels through
-    /// registers by [`crate::simd::Mask::select`], and is no number to calculate with.
+    /// registers by `Mask::select`, and is no number to calculate with.
     fn of_bits(bits: u32) -> Self;
 
     /// The lowest 32 bits.
