@@ -124,7 +124,7 @@ impl<T: Sync> Parts for &[T] {
 }
 
 /// Where a slice that tasks write to begins.
-pub(crate) struct Start<T>(*mut T);
+pub(crate) struct Start<T>(pub(crate) *mut T);
 
 impl<T> Clone for Start<T> {
     fn clone(&self) -> Self {

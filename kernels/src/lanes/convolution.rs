@@ -1,13 +1,13 @@
 //! Direct convolution in lanes, and its two gradients.
 
-use super::correlate::{Correlate, Finish, Output, Table};
+use super::correlate::{Correlate, Finish, Table};
 use super::weight::{AddGradient, FILTERS, WeightTable};
 use super::{arch_of, count};
 use crate::arch::Arch;
 use crate::conv::{ConvGeometry, Window};
 use crate::element::Element;
 use crate::error::{Error, Result, check_len};
-use crate::parallel::{Pool, Rows};
+use crate::parallel::{Parts, Pool, Rows};
 
 /// Multiply-adds (of registers) below which a call stays on its thread.
 const PARALLEL_WORK: usize = 1 << 18;
@@ -183,7 +183,7 @@ fn correlate<T: Element>(
     let planes = table.planes();
     let outputs = y.len() / planes.strides[1].max(1);
     let pool = Pool::for_work(planes.inputs * outputs * table.products(), PARALLEL_WORK)?;
-    let correlate = Correlate { table, x, w, w_stride, finish, y: Output(y.as_mut_ptr()) };
+    let correlate = Correlate { table, x, w, w_stride, finish, y: y.into_raw() };
     pool.for_each(outputs.div_ceil(PART), |part| {
         let channels = part * PART..((part + 1) * PART).min(outputs);
         // SAFETY: `arch_of` compared the lanes; the slices were checked to hold all channels of all pixels and

@@ -17,6 +17,7 @@ use pulp::{Simd, WithSimd};
 use super::offsets::Offsets;
 use crate::arch::Arch;
 use crate::element::Element;
+use crate::parallel::Start;
 use crate::simd::Vector;
 
 /// Pixels of a tile.
@@ -51,7 +52,7 @@ pub(super) struct Planes {
 impl Class {
     /// From the taps of one input channel.
     fn new(planes: &Planes, taps: &[Offsets], pixels: Vec<Pixel>) -> Self {
-        let Planes { inputs, strides: [stride, _], w_stride, .. } = *planes;
+        let Planes { inputs, strides: [stride, _], w_stride } = *planes;
         let step = |channel: usize, tap: &Offsets| {
             let [x, w] = tap.get();
             Offsets::new(x + channel * stride, w + channel * w_stride)
@@ -122,7 +123,7 @@ pub(super) struct Finish<'a, T> {
     pub(super) mask: Option<&'a [T]>,
 }
 
-/// A correlation of one lane group (or of several, for an affine layer).
+/// A correlation of one lane group.
 #[derive(Clone, Copy)]
 pub(super) struct Correlate<'a, T> {
     pub(super) table: &'a Table,
@@ -131,17 +132,8 @@ pub(super) struct Correlate<'a, T> {
     /// Elements from the weights of one output channel to those of the next.
     pub(super) w_stride: usize,
     pub(super) finish: Finish<'a, T>,
-    pub(super) y: Output<T>,
+    pub(super) y: Start<T>,
 }
-
-/// The output while tasks write to it, each to channels of its own.
-#[derive(Clone, Copy)]
-pub(super) struct Output<T>(pub(super) *mut T);
-
-// SAFETY: tasks write disjoint channels; whoever calls `Correlate::run` guarantees it.
-unsafe impl<T: Send> Send for Output<T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Sync for Output<T> {}
 
 impl<T: Element> Correlate<'_, T> {
     /// Computes the channels `outputs`.
@@ -170,7 +162,7 @@ impl<T: Element> Correlate<'_, T> {
     #[inline(always)]
     unsafe fn classes<S: Simd>(&self, simd: S, outputs: Range<usize>) {
         for class in &self.table.classes {
-            let pixels = &class.pixels[..];
+            let pixels = &class.pixels;
             // One pixel or two make a poor tile: better two of four and less.
             let rest = match pixels.len() % PIXELS {
                 rest @ 1..=2 if pixels.len() > PIXELS => rest + PIXELS,
