@@ -1,35 +1,67 @@
-//! Direct convolution in lanes, and its two gradients.
+//! Convolution in lanes, and its two gradients.
 
 use super::correlate::{Correlate, Finish, Table};
-use super::weight::{AddGradient, FILTERS, WeightTable};
+use super::sum::sum_stretches;
+use super::weight::{AddGradient, FILTERS, WeightTable, add_bias_gradient};
+use super::winograd::Winograd;
 use super::{arch_of, count};
 use crate::arch::Arch;
 use crate::conv::{ConvGeometry, Window};
 use crate::element::Element;
 use crate::error::{Error, Result, check_len};
 use crate::parallel::{Parts, Pool, Rows};
+use crate::workspace::with_scratch;
 
 /// Multiply-adds (of registers) below which a call stays on its thread.
 const PARALLEL_WORK: usize = 1 << 18;
 /// Output channels that stay on one thread.
 const PART: usize = 8;
 
-/// A convolution planned for the lanes of an instruction set: which inputs every output and every gradient sums.
+/// A convolution planned for the lanes of an instruction set: by which kernels, and which inputs every output and every gradient
+/// sums.
 #[derive(Debug, Clone)]
 pub struct Convolution {
     geometry: ConvGeometry,
     lanes: usize,
+    /// Multiply-adds of a pair of channels of one sample, without those of filter cells outside the image.
+    products: usize,
+    kernels: Kernels,
+}
+
+#[derive(Debug, Clone)]
+enum Kernels {
+    Direct(Box<Direct>),
+    /// Of the convolution and of its gradient by the input.
+    Winograd([Winograd; 2]),
+}
+
+#[derive(Debug, Clone)]
+struct Direct {
     forward: Table,
     backward: Table,
     weight: WeightTable,
 }
 
 impl Convolution {
-    /// The plan for `filters` filters over samples of (channels, height, width), for [`count`] lanes.
+    /// The plan for `filters` filters over samples of (channels, height, width), for [`count`] lanes: by Winograd's filtering
+    /// where the filter is 3×3, the stride 1 and both sides have 8 channels or more, else directly.
     ///
     /// # Errors
-    /// As [`ConvGeometry::new`], and [`Error::Shape`] where a lane group has 2³² elements or more.
+    /// As [`ConvGeometry::new`], [`Error::Shape`] where a lane group has 2³² elements or more, and [`Error::Argument`] where
+    /// `KASOKU_WINOGRAD` (on unless `off`) says something else.
     pub fn new<T: Element>(input: [usize; 3], filters: usize, window: Window) -> Result<Self> {
+        let mut plan = Self::direct::<T>(input, filters, window)?;
+        if let Some(winograd) = Winograd::new(&plan.geometry, plan.lanes)? {
+            plan.kernels = Kernels::Winograd(winograd);
+        }
+        Ok(plan)
+    }
+
+    /// As [`Convolution::new`], by the direct kernels.
+    ///
+    /// # Errors
+    /// As [`Convolution::new`].
+    pub fn direct<T: Element>(input: [usize; 3], filters: usize, window: Window) -> Result<Self> {
         let [channels, height, width] = input;
         let lanes = count::<T>()?;
         let geometry = ConvGeometry::new([1, channels, height, width], filters, window)?;
@@ -64,7 +96,9 @@ impl Convolution {
             },
         );
         let weight = WeightTable::new(lanes, [height, width], [out_h, out_w], &window);
-        Ok(Self { geometry, lanes, forward, backward, weight })
+        let products = forward.products();
+        let kernels = Kernels::Direct(Box::new(Direct { forward, backward, weight }));
+        Ok(Self { geometry, lanes, products, kernels })
     }
 
     /// The shapes, of a batch of one.
@@ -72,10 +106,15 @@ impl Convolution {
         &self.geometry
     }
 
-    /// Floating-point operations of one pass for one sample, without those of filter cells outside the image.
+    /// Floating-point operations of one pass for one sample, done directly and without those of filter cells outside the image.
     pub fn flops(&self) -> f64 {
         let [filters, channels, ..] = self.geometry.weight();
-        2.0 * (filters * channels * self.forward.products()) as f64
+        2.0 * (filters * channels * self.products) as f64
+    }
+
+    /// Whether by Winograd's filtering, which does 16 multiplications for 36.
+    pub fn is_winograd(&self) -> bool {
+        matches!(self.kernels, Kernels::Winograd(_))
     }
 
     /// Elements of a lane group of input and output.
@@ -83,7 +122,64 @@ impl Convolution {
         [self.geometry.input_len(), self.geometry.output_len()].map(|len| len * self.lanes)
     }
 
-    /// y = x ∗ w + bias, then ReLU if `relu`.
+    /// For the work of a pass.
+    fn pool(&self) -> Result<Pool> {
+        let [filters, channels, ..] = self.geometry.weight();
+        Pool::for_work(filters * channels * self.products, PARALLEL_WORK)
+    }
+
+    /// Elements of the weights prepared for a pass.
+    pub fn filters_len(&self) -> usize {
+        match &self.kernels {
+            Kernels::Direct(_) => self.geometry.weight_len(),
+            Kernels::Winograd([forward, _]) => forward.filters_len(),
+        }
+    }
+
+    /// Prepares the weights for [`Convolution::forward`], once for all lane groups.
+    ///
+    /// # Errors
+    /// [`crate::Error::Length`] where a slice has another size.
+    pub fn forward_filters<T: Element>(&self, w: &[T], filters: &mut [T]) -> Result<()> {
+        self.check_filters("lanes::Convolution::forward_filters", w, filters)?;
+        match &self.kernels {
+            Kernels::Direct(_) => filters.copy_from_slice(w),
+            Kernels::Winograd([forward, _]) => {
+                let w = w.as_chunks::<3>().0.as_chunks::<3>().0;
+                let inputs = self.geometry.weight()[1];
+                forward.filters(self.pool()?, |output, input| w[output * inputs + input], filters);
+            }
+        }
+        Ok(())
+    }
+
+    /// Prepares the weights for [`Convolution::backward_data`], once for all lane groups.
+    ///
+    /// # Errors
+    /// As [`Convolution::forward_filters`].
+    pub fn backward_filters<T: Element>(&self, w: &[T], filters: &mut [T]) -> Result<()> {
+        self.check_filters("lanes::Convolution::backward_filters", w, filters)?;
+        match &self.kernels {
+            Kernels::Direct(_) => filters.copy_from_slice(w),
+            Kernels::Winograd([_, backward]) => {
+                let w = w.as_chunks::<3>().0.as_chunks::<3>().0;
+                let inputs = self.geometry.weight()[1];
+                let turned = |output: usize, input: usize| {
+                    let [[a, b, c], [d, e, f], [g, h, i]] = w[input * inputs + output];
+                    [[i, h, g], [f, e, d], [c, b, a]]
+                };
+                backward.filters(self.pool()?, turned, filters);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_filters<T>(&self, op: &'static str, w: &[T], filters: &[T]) -> Result<()> {
+        check_len(op, "w", w, self.geometry.weight_len())?;
+        check_len(op, "filters", filters, self.filters_len())
+    }
+
+    /// y = x ∗ w + bias, then ReLU if `relu`, with w as [`Convolution::forward_filters`] prepared it.
     ///
     /// # Errors
     /// [`crate::Error::Length`] where a slice has another size, [`crate::Error::Shape`] where another instruction set is in
@@ -91,48 +187,77 @@ impl Convolution {
     pub fn forward<T: Element>(
         &self,
         x: &[T],
-        w: &[T],
+        filters: &[T],
         bias: &[T],
         relu: bool,
         y: &mut [T],
     ) -> Result<()> {
         const OP: &str = "lanes::Convolution::forward";
-        let [filters, channels, ..] = self.geometry.weight();
+        let [outputs, channels, ..] = self.geometry.weight();
         let [x_len, y_len] = self.lens();
         check_len(OP, "x", x, x_len)?;
-        check_len(OP, "w", w, self.geometry.weight_len())?;
-        check_len(OP, "bias", bias, filters)?;
+        check_len(OP, "filters", filters, self.filters_len())?;
+        check_len(OP, "bias", bias, outputs)?;
         check_len(OP, "y", y, y_len)?;
-        let area = self.geometry.window().area();
+        let (arch, pool) = (arch_of::<T>(OP, self.lanes)?, self.pool()?);
         let finish = Finish { bias: Some(bias), relu, mask: None };
-        correlate(arch_of::<T>(OP, self.lanes)?, &self.forward, x, (w, channels * area), finish, y)
+        match &self.kernels {
+            Kernels::Direct(direct) => {
+                let w_stride = channels * self.geometry.window().area();
+                correlate(arch, pool, &direct.forward, x, (filters, w_stride), finish, y);
+            }
+            // SAFETY: the lengths were checked; `arch_of` compared the lanes.
+            Kernels::Winograd([forward, _]) => unsafe {
+                forward.correlate(arch, pool, x, filters, finish, y.into_raw());
+            },
+        }
+        Ok(())
     }
 
-    /// dx, the gradient by x; 0 where `mask` (if any, in the layout of x) is 0 or less: the gradient of the ReLU that gave x.
+    /// dx, the gradient by x, with w as [`Convolution::backward_filters`] prepared it; 0 where `mask` (if any, in the layout of x)
+    /// is 0 or less: the gradient of the ReLU that gave x.
     ///
     /// # Errors
     /// As [`Convolution::forward`].
     pub fn backward_data<T: Element>(
         &self,
         dy: &[T],
-        w: &[T],
+        filters: &[T],
         mask: Option<&[T]>,
         dx: &mut [T],
     ) -> Result<()> {
         const OP: &str = "lanes::Convolution::backward_data";
-        let area = self.geometry.window().area();
         let [x_len, y_len] = self.lens();
         check_len(OP, "dy", dy, y_len)?;
-        check_len(OP, "w", w, self.geometry.weight_len())?;
+        check_len(OP, "filters", filters, self.filters_len())?;
         check_len(OP, "dx", dx, x_len)?;
         if let Some(mask) = mask {
             check_len(OP, "mask", mask, x_len)?;
         }
+        let (arch, pool) = (arch_of::<T>(OP, self.lanes)?, self.pool()?);
         let finish = Finish { bias: None, relu: false, mask };
-        correlate(arch_of::<T>(OP, self.lanes)?, &self.backward, dy, (w, area), finish, dx)
+        match &self.kernels {
+            Kernels::Direct(direct) => {
+                let w_stride = self.geometry.window().area();
+                correlate(arch, pool, &direct.backward, dy, (filters, w_stride), finish, dx);
+            }
+            // SAFETY: the lengths were checked; `arch_of` compared the lanes.
+            Kernels::Winograd([_, backward]) => unsafe {
+                backward.correlate(arch, pool, dy, filters, finish, dx.into_raw());
+            },
+        }
+        Ok(())
     }
 
-    /// Adds the gradients by w and the bias to `dw` and `db`.
+    /// Elements of a sum of gradients by the weights, as [`Convolution::add_weight_gradient`] adds them up.
+    pub fn gradient_len(&self) -> usize {
+        match &self.kernels {
+            Kernels::Direct(_) => self.geometry.weight_len(),
+            Kernels::Winograd([forward, _]) => forward.gradient_len(),
+        }
+    }
+
+    /// Adds the gradients by w and the bias to `gradient`, from which [`Convolution::weight_gradient`] makes that by w, and `db`.
     ///
     /// # Errors
     /// As [`Convolution::forward`].
@@ -140,7 +265,7 @@ impl Convolution {
         &self,
         x: &[T],
         dy: &[T],
-        dw: &mut [T],
+        gradient: &mut [T],
         db: &mut [T],
     ) -> Result<()> {
         const OP: &str = "lanes::Convolution::add_weight_gradient";
@@ -148,25 +273,55 @@ impl Convolution {
         let [x_len, y_len] = self.lens();
         check_len(OP, "x", x, x_len)?;
         check_len(OP, "dy", dy, y_len)?;
-        check_len(OP, "dw", dw, self.geometry.weight_len())?;
+        check_len(OP, "gradient", gradient, self.gradient_len())?;
         check_len(OP, "db", db, filters)?;
-        let arch = arch_of::<T>(OP, self.lanes)?;
-        let filter_len = channels * self.geometry.window().area();
-        let pool = Pool::for_work(filters * channels * self.forward.products(), PARALLEL_WORK)?;
-        let parts = (Rows::new(dw, filters, filter_len), Rows::new(db, filters, 1));
-        pool.for_each_part(parts, FILTERS, |part, (dw, db)| {
-            let first = part * FILTERS;
-            let filters_here = first..first + db.rows;
-            arch.dispatch(AddGradient {
-                table: &self.weight,
-                x,
-                dy,
-                filters: filters_here,
-                dw: dw.data,
-                db: db.data,
-            });
-        });
+        let (arch, pool) = (arch_of::<T>(OP, self.lanes)?, self.pool()?);
+        match &self.kernels {
+            Kernels::Direct(direct) => {
+                let filter_len = channels * self.geometry.window().area();
+                let dw = Rows::new(gradient, filters, filter_len);
+                pool.for_each_part(dw, FILTERS, |part, dw| {
+                    let first = part * FILTERS;
+                    let filters = first..first + dw.rows;
+                    arch.dispatch(AddGradient {
+                        table: &direct.weight,
+                        x,
+                        dy,
+                        filters,
+                        dw: dw.data,
+                    });
+                });
+            }
+            // SAFETY: the lengths were checked; `arch_of` compared the lanes.
+            Kernels::Winograd([forward, _]) => unsafe {
+                forward.add_gradient(arch, pool, x, dy, gradient);
+            },
+        }
+        add_bias_gradient(arch, dy, db);
         Ok(())
+    }
+
+    /// `dw` = the gradient by w, from what [`Convolution::add_weight_gradient`] added up in several stretches of `buffer`: the
+    /// gradient lies at `offset` in each of `stride` elements.
+    ///
+    /// # Errors
+    /// [`crate::Error::Length`] where a stretch does not hold as much, or dw not the weights.
+    pub fn weight_gradient<T: Element>(
+        &self,
+        buffer: &[T],
+        stride: usize,
+        offset: usize,
+        dw: &mut [T],
+    ) -> Result<()> {
+        check_len("lanes::Convolution::weight_gradient", "dw", dw, self.geometry.weight_len())?;
+        match &self.kernels {
+            Kernels::Direct(_) => sum_stretches(buffer, stride, offset, dw),
+            Kernels::Winograd([forward, _]) => with_scratch(forward.gradient_len(), |sum| {
+                sum_stretches(buffer, stride, offset, sum)?;
+                forward.filter_gradient(self.pool()?, sum, dw);
+                Ok(())
+            }),
+        }
     }
 }
 
@@ -174,15 +329,14 @@ impl Convolution {
 /// weights.
 fn correlate<T: Element>(
     arch: Arch,
+    pool: Pool,
     table: &Table,
     x: &[T],
     (w, w_stride): (&[T], usize),
     finish: Finish<'_, T>,
     y: &mut [T],
-) -> Result<()> {
-    let planes = table.planes();
-    let outputs = y.len() / planes.strides[1].max(1);
-    let pool = Pool::for_work(planes.inputs * outputs * table.products(), PARALLEL_WORK)?;
+) {
+    let outputs = y.len() / table.output_stride().max(1);
     let correlate = Correlate { table, x, w, w_stride, finish, y: y.into_raw() };
     pool.for_each(outputs.div_ceil(PART), |part| {
         let channels = part * PART..((part + 1) * PART).min(outputs);
@@ -190,5 +344,4 @@ fn correlate<T: Element>(
         // all weights; parts are disjoint.
         unsafe { correlate.run(arch, channels) };
     });
-    Ok(())
 }

@@ -40,13 +40,13 @@ struct Class {
 
 /// Planes that a correlation reads and writes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Planes {
+struct Planes {
     /// Input channels.
-    pub(super) inputs: usize,
+    inputs: usize,
     /// Elements from one input channel to the next, and from one output channel to the next.
-    pub(super) strides: [usize; 2],
+    strides: [usize; 2],
     /// Elements from the weights of one input channel to those of the next.
-    pub(super) w_stride: usize,
+    w_stride: usize,
 }
 
 impl Class {
@@ -101,9 +101,9 @@ impl Table {
         Self { classes: classes.collect(), planes, products }
     }
 
-    /// The planes it is for.
-    pub(super) fn planes(&self) -> Planes {
-        self.planes
+    /// Elements from one output channel to the next.
+    pub(super) fn output_stride(&self) -> usize {
+        self.planes.strides[1]
     }
 
     /// Multiply-adds of a pair of channels of one sample.
@@ -121,6 +121,36 @@ pub(super) struct Finish<'a, T> {
     pub(super) relu: bool,
     /// In the layout of the output: sums become 0 where it is 0 or less.
     pub(super) mask: Option<&'a [T]>,
+}
+
+impl<T: Element> Finish<'_, T> {
+    /// What is stored of a sum of output `channel`, at `at` in the output.
+    ///
+    /// # Safety
+    /// - The channel must have a bias, and the mask a register at `at`.
+    #[inline(always)]
+    pub(super) unsafe fn apply<S: Simd>(
+        &self,
+        simd: S,
+        mut sum: Vector<T, S>,
+        channel: usize,
+        at: usize,
+    ) -> Vector<T, S> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if let Some(bias) = self.bias {
+                sum = sum + Vector::splat(simd, *bias.as_ptr().add(channel));
+            }
+            if self.relu {
+                sum = sum.relu();
+            }
+            if let Some(mask) = self.mask {
+                let zero = Vector::zero(simd);
+                sum = Vector::load_ptr(simd, mask.as_ptr().add(at)).le(zero).select(zero, sum);
+            }
+        }
+        sum
+    }
 }
 
 /// A correlation of one lane group.

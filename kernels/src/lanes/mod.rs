@@ -5,7 +5,7 @@
 //! of any width are as good as any other. Several groups lie one after another; the lanes of the last one that no sample fills
 //! are computed like the others, and their gradient is 0.
 //!
-//! Weights and their gradients keep the layout of the layers; nothing is packed.
+//! Weights come in the layout of the layers and are prepared once for all groups; so their gradients, which are taken back once.
 
 mod buffer;
 mod convolution;
@@ -16,6 +16,7 @@ mod stretch;
 mod sum;
 mod transpose;
 mod weight;
+mod winograd;
 
 pub use crate::workspace::with_scratch;
 pub use buffer::Buffer;

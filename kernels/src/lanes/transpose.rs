@@ -50,13 +50,13 @@ fn check<T>(op: &'static str, x: &[T], features: usize, lanes: &[T], count: usiz
 }
 
 /// `to[c·step + r]` = `from[r·row + c]` for all rows r and columns c.
-struct Turn<'a, T> {
-    from: &'a [T],
-    row: usize,
-    to: &'a mut [T],
-    step: usize,
+pub(super) struct Turn<'a, T> {
+    pub(super) from: &'a [T],
+    pub(super) row: usize,
+    pub(super) to: &'a mut [T],
+    pub(super) step: usize,
     /// Rows and columns.
-    size: [usize; 2],
+    pub(super) size: [usize; 2],
 }
 
 impl<T: Element> WithSimd for Turn<'_, T> {

@@ -11,6 +11,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::offsets::Offsets;
+use crate::arch::Arch;
 use crate::conv::Window;
 use crate::element::Element;
 use crate::simd::Vector;
@@ -91,7 +92,7 @@ impl WeightTable {
     }
 }
 
-/// dw += Σ x·dy and db += Σ dy over some filters.
+/// dw += Σ x·dy over some filters.
 pub(super) struct AddGradient<'a, T> {
     pub(super) table: &'a WeightTable,
     /// All input channels.
@@ -99,9 +100,8 @@ pub(super) struct AddGradient<'a, T> {
     /// All filters.
     pub(super) dy: &'a [T],
     pub(super) filters: Range<usize>,
-    /// Of `filters` only, as is db.
+    /// Of `filters` only.
     pub(super) dw: &'a mut [T],
-    pub(super) db: &'a mut [T],
 }
 
 impl<T: Element> WithSimd for AddGradient<'_, T> {
@@ -109,12 +109,11 @@ impl<T: Element> WithSimd for AddGradient<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let Self { table, x, dy, filters, dw, db } = &self;
+        let Self { table, x, dy, filters, dw } = &self;
         let [x_plane, y_plane] = table.planes;
         let channels = dw.len() / (filters.len() * table.area).max(1);
         assert_eq!(table.lanes, Vector::<T, S>::len());
         assert_eq!(dw.len(), filters.len() * channels * table.area);
-        assert_eq!(db.len(), filters.len());
         assert_eq!(x.len(), channels * x_plane);
         assert!(filters.end * y_plane <= dy.len());
         let mut at = 0;
@@ -168,16 +167,32 @@ impl<T: Element> AddGradient<'_, T> {
                 cells!(1 2 3);
             }
         }
-        for f in 0..F {
-            let plane = (self.filters.start + at + f) * y_plane;
-            self.db[at + f] += sum_registers(simd, &self.dy[plane..plane + y_plane]);
+    }
+}
+
+/// db += Σ dy, plane by plane.
+pub(super) fn add_bias_gradient<T: Element>(arch: Arch, dy: &[T], db: &mut [T]) {
+    struct Add<'a, T> {
+        dy: &'a [T],
+        db: &'a mut [T],
+    }
+    impl<T: Element> WithSimd for Add<'_, T> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let plane = self.dy.len() / self.db.len().max(1);
+            for (db, dy) in self.db.iter_mut().zip(self.dy.chunks_exact(plane.max(1))) {
+                *db += sum_registers(simd, dy);
+            }
         }
     }
+    arch.dispatch(Add { dy, db });
 }
 
 /// The sum of whole registers.
 #[inline(always)]
-pub(super) fn sum_registers<T: Element, S: Simd>(simd: S, x: &[T]) -> T {
+fn sum_registers<T: Element, S: Simd>(simd: S, x: &[T]) -> T {
     let lanes = Vector::<T, S>::len();
     let mut sums = [Vector::<T, S>::zero(simd); 4];
     for block in x.chunks(4 * lanes) {

@@ -46,12 +46,23 @@ fn scattered<T: Element>(x: &[T], samples: usize, features: usize) -> Vec<T> {
 }
 
 fn check_convolution<T: Element>(geometry: &ConvGeometry, seed: u64) {
-    let [samples, channels, height, width] = geometry.input();
+    let [_, channels, height, width] = geometry.input();
+    let [_, filters, ..] = geometry.output();
+    let input = [channels, height, width];
+    let plan = Convolution::new::<T>(input, filters, geometry.window()).unwrap();
+    check_plan::<T>(&plan, geometry, seed);
+    if plan.is_winograd() {
+        let plan = Convolution::direct::<T>(input, filters, geometry.window()).unwrap();
+        check_plan::<T>(&plan, geometry, seed);
+    }
+}
+
+/// Winograd's filtering halves and quarters small integers: its sums are exact, too.
+fn check_plan<T: Element>(plan: &Convolution, geometry: &ConvGeometry, seed: u64) {
+    let [samples, ..] = geometry.input();
     let [_, filters, ..] = geometry.output();
     let features = |shape: [usize; 4]| shape[1..].iter().product::<usize>();
     let (inputs, outputs) = (features(geometry.input()), features(geometry.output()));
-    let plan =
-        Convolution::new::<T>([channels, height, width], filters, geometry.window()).unwrap();
     let groups = groups::<T>(samples);
     let x = integers::<T>(len(geometry.input()), seed);
     let w = integers::<T>(len(geometry.weight()), seed + 1);
@@ -61,26 +72,29 @@ fn check_convolution<T: Element>(geometry: &ConvGeometry, seed: u64) {
     let lanes = lanes::count::<T>().unwrap();
     let of = |group: usize, len: usize| group * len * lanes..(group + 1) * len * lanes;
 
-    let mut expected = vec![T::nan(); dy.len()];
+    let (mut prepared, mut expected) =
+        (vec![T::nan(); plan.filters_len()], vec![T::nan(); dy.len()]);
+    plan.forward_filters(&w, &mut prepared).unwrap();
     reference::conv::forward(geometry, &x, &w, Some(&bias), seed.is_multiple_of(2), &mut expected);
     let mut y = nans(groups * outputs * lanes);
     for group in 0..groups {
         let (x, y) = (&x_lanes[of(group, inputs)], &mut y[of(group, outputs)]);
-        plan.forward(x, &w, &bias, seed.is_multiple_of(2), y).unwrap();
+        plan.forward(x, &prepared, &bias, seed.is_multiple_of(2), y).unwrap();
     }
     assert!(scattered(&y, samples, outputs) == expected, "{} forward {geometry:?}", T::NAME);
 
     let mut expected = vec![T::nan(); x.len()];
+    plan.backward_filters(&w, &mut prepared).unwrap();
     reference::conv::backward_data(geometry, &dy, &w, &mut expected);
     let mut dx = nans(groups * inputs * lanes);
     for group in 0..groups {
         let (dy, dx) = (&dy_lanes[of(group, outputs)], &mut dx[of(group, inputs)]);
-        plan.backward_data(dy, &w, None, dx).unwrap();
+        plan.backward_data(dy, &prepared, None, dx).unwrap();
     }
     assert!(scattered(&dx, samples, inputs) == expected, "{} backward data {geometry:?}", T::NAME);
     for group in 0..groups {
         let (dy, dx) = (&dy_lanes[of(group, outputs)], &mut dx[of(group, inputs)]);
-        plan.backward_data(dy, &w, Some(&x_lanes[of(group, inputs)]), dx).unwrap();
+        plan.backward_data(dy, &prepared, Some(&x_lanes[of(group, inputs)]), dx).unwrap();
     }
     for (expected, &x) in expected.iter_mut().zip(&x) {
         *expected = if x <= T::zero() { T::zero() } else { *expected };
@@ -90,13 +104,17 @@ fn check_convolution<T: Element>(geometry: &ConvGeometry, seed: u64) {
     let (mut expected, mut expected_db) = (vec![T::nan(); w.len()], vec![T::nan(); filters]);
     reference::conv::backward_weight(geometry, &x, &dy, &mut expected);
     reference::conv::backward_bias(geometry, &dy, &mut expected_db);
-    let (mut dw, mut db) = (w.clone(), bias.clone());
+    // A stretch for each group, with something else before the gradient.
+    let stride = plan.gradient_len() + 3;
+    let (mut gradients, mut db) = (vec![T::zero(); groups * stride], bias.clone());
     for group in 0..groups {
         let (x, dy) = (&x_lanes[of(group, inputs)], &dy_lanes[of(group, outputs)]);
-        plan.add_weight_gradient(x, dy, &mut dw, &mut db).unwrap();
+        let gradient = &mut gradients[group * stride + 3..][..stride - 3];
+        plan.add_weight_gradient(x, dy, gradient, &mut db).unwrap();
     }
-    let added = dw.iter().zip(&w).map(|(&sum, &before)| sum - before);
-    assert!(added.eq(expected), "{} backward weight {geometry:?}", T::NAME);
+    let mut dw = vec![T::nan(); w.len()];
+    plan.weight_gradient(&gradients, stride, 3, &mut dw).unwrap();
+    assert!(dw == expected, "{} backward weight {geometry:?}", T::NAME);
     let added = db.iter().zip(&bias).map(|(&sum, &before)| sum - before);
     assert!(added.eq(expected_db), "{} backward bias {geometry:?}", T::NAME);
 }
@@ -173,6 +191,21 @@ proptest! {
     }
 
     #[test]
+    fn convolution_by_winograds_filtering_agrees_with_the_definition(
+        input in (1usize..10, 8usize..27, 1usize..12, 1usize..12),
+        filters in 8usize..40,
+        pad in [0usize..3, 0usize..3],
+        seed in 0u64..1 << 40,
+    ) {
+        let (n, c, h, w) = input;
+        let window = Window { size: [3, 3], stride: [1, 1], pad };
+        if let Ok(geometry) = ConvGeometry::new([n, c, h, w], filters, window) {
+            check_convolution::<f32>(&geometry, seed);
+            check_convolution::<f64>(&geometry, seed);
+        }
+    }
+
+    #[test]
     fn pooling_agrees_with_the_definition(
         input in [1usize..3, 1usize..9, 1usize..9],
         size in [1usize..4, 1usize..4],
@@ -239,17 +272,78 @@ fn each_task_has_its_stretches() {
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let lanes = lanes::count::<f32>().unwrap();
-    let plan = Convolution::new::<f32>([8, 28, 28], 20, Window::new(3, 3).pad(1)).unwrap();
-    let (x, dy) = (random::<f32>(8 * 784 * lanes, 1), random::<f32>(20 * 784 * lanes, 2));
-    let (w, bias) = (random::<f32>(20 * 72, 3), random::<f32>(20, 4));
-    on_any_threads(|| {
-        let (mut y, mut dx) = (nans::<f32>(dy.len()), nans::<f32>(x.len()));
-        let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; 20]);
-        plan.forward(&x, &w, &bias, true, &mut y).unwrap();
-        plan.backward_data(&dy, &w, None, &mut dx).unwrap();
-        plan.add_weight_gradient(&x, &dy, &mut dw, &mut db).unwrap();
-        [&y, &dx, &dw[..], &db].concat()
-    });
+    for make in [Convolution::new::<f32>, Convolution::direct::<f32>] {
+        let plan = make([8, 28, 28], 20, Window::new(3, 3).pad(1)).unwrap();
+        let (x, dy) = (random::<f32>(8 * 784 * lanes, 1), random::<f32>(20 * 784 * lanes, 2));
+        let (w, bias) = (random::<f32>(20 * 72, 3), random::<f32>(20, 4));
+        on_any_threads(|| {
+            let (mut y, mut dx) = (nans::<f32>(dy.len()), nans::<f32>(x.len()));
+            let mut filters = vec![0.0; plan.filters_len()];
+            plan.forward_filters(&w, &mut filters).unwrap();
+            plan.forward(&x, &filters, &bias, true, &mut y).unwrap();
+            plan.backward_filters(&w, &mut filters).unwrap();
+            plan.backward_data(&dy, &filters, None, &mut dx).unwrap();
+            let (mut gradient, mut db) = (vec![0.0; plan.gradient_len()], vec![0.0; 20]);
+            plan.add_weight_gradient(&x, &dy, &mut gradient, &mut db).unwrap();
+            let mut dw = vec![0.0; w.len()];
+            plan.weight_gradient(&gradient, gradient.len(), 0, &mut dw).unwrap();
+            [&y, &dx, &dw[..], &db].concat()
+        });
+    }
+}
+
+/// The largest difference from f64, relative to the largest number.
+fn error(found: &[f32], exact: &[f64]) -> f64 {
+    let largest = |x: f64, y: f64| x.max(y.abs());
+    let scale = exact.iter().copied().fold(0.0, largest);
+    found.iter().zip(exact).map(|(&x, y)| f64::from(x) - y).fold(0.0, largest) / scale
+}
+
+#[test]
+fn winograds_filtering_is_nearly_as_exact_as_the_direct_kernels() {
+    let lanes = lanes::count::<f32>().unwrap();
+    for Shape { name, channels, filters, size, filter, pad, .. } in CONVOLUTIONS {
+        let input = [channels, size, size];
+        let window = Window::new(filter, filter).pad(pad);
+        let winograd = Convolution::new::<f32>(input, filters, window).unwrap();
+        if !winograd.is_winograd() {
+            continue;
+        }
+        let geometry = ConvGeometry::new([lanes, channels, size, size], filters, window).unwrap();
+        let [x, w, dy] = [geometry.input(), geometry.weight(), geometry.output()].map(len);
+        let [x, w, dy] = [random::<f32>(x, 1), random::<f32>(w, 2), random::<f32>(dy, 3)];
+        let bias = vec![0.0f32; filters];
+        let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+        let [x64, w64, dy64] = [&x, &w, &dy].map(|x| wide(x));
+        let [mut y64, mut dx64, mut dw64] = [dy.len(), x.len(), w.len()].map(|n| vec![0.0; n]);
+        reference::conv::forward(&geometry, &x64, &w64, None, false, &mut y64);
+        reference::conv::backward_data(&geometry, &dy64, &w64, &mut dx64);
+        reference::conv::backward_weight(&geometry, &x64, &dy64, &mut dw64);
+        let errors = |plan: &Convolution| {
+            let (x_lanes, dy_lanes) =
+                (gathered(&x, x.len() / lanes), gathered(&dy, dy.len() / lanes));
+            let (mut y, mut dx) = (nans(dy.len()), nans(x.len()));
+            let mut prepared = vec![0.0; plan.filters_len()];
+            plan.forward_filters(&w, &mut prepared).unwrap();
+            plan.forward(&x_lanes, &prepared, &bias, false, &mut y).unwrap();
+            plan.backward_filters(&w, &mut prepared).unwrap();
+            plan.backward_data(&dy_lanes, &prepared, None, &mut dx).unwrap();
+            let (mut gradient, mut dw) = (vec![0.0; plan.gradient_len()], vec![0.0; w.len()]);
+            plan.add_weight_gradient(&x_lanes, &dy_lanes, &mut gradient, &mut bias.clone())
+                .unwrap();
+            plan.weight_gradient(&gradient, gradient.len(), 0, &mut dw).unwrap();
+            [
+                error(&scattered(&y, lanes, y.len() / lanes), &y64),
+                error(&scattered(&dx, lanes, dx.len() / lanes), &dx64),
+                error(&dw, &dw64),
+            ]
+        };
+        let direct = Convolution::direct::<f32>(input, filters, window).unwrap();
+        let (found, bound) = (errors(&winograd), errors(&direct));
+        for (found, bound) in found.iter().zip(bound) {
+            assert!(*found <= 4.0 * bound, "{name}: {found:e}, directly {bound:e}");
+        }
+    }
 }
 
 #[test]
@@ -263,6 +357,10 @@ fn what_does_not_fit_is_an_error() {
     assert!(plan.forward(&x, &w, &[0.0; 1], false, &mut y).is_err());
     assert!(plan.backward_data(&y, &w, Some(&[0.0]), &mut x.clone()).is_err());
     assert!(plan.add_weight_gradient(&x, &y, &mut [0.0; 17], &mut [0.0; 2]).is_err());
+    assert!(plan.weight_gradient(&[0.0; 18], 18, 1, &mut [0.0; 18]).is_err());
+    assert!(plan.weight_gradient(&[0.0; 18], 18, 0, &mut [0.0; 17]).is_err());
+    assert!(plan.forward_filters(&w[1..], &mut [0.0; 18]).is_err());
+    assert!(plan.backward_filters(&w, &mut [0.0; 17]).is_err());
     assert!(y.iter().all(|&y| y == 7.0), "a call that fails writes nothing");
     assert!(Pooling::new::<f32>([1, 4, 4], Window::new(2, 2).pad(2)).is_err());
 }

@@ -46,10 +46,12 @@ pub(super) struct Op {
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// `gradient` is where its gradients begin among those of the segment: by the weights, then by the bias.
+    /// `filters` is where its prepared weights lie among those of the segment, `gradient` where its gradients begin: by the
+    /// weights, then by the bias.
     Convolution {
         plan: Box<Convolution>,
         pool: Option<Pool>,
+        filters: Span,
         gradient: usize,
     },
     MaxPooling(Pool),
@@ -84,7 +86,9 @@ pub(super) struct Plan {
     pub(super) gradient_span: usize,
     /// The longest output of a convolution before its pooling.
     pub(super) unpooled: usize,
-    /// Of all weights and biases.
+    /// Of all weights, prepared for a pass.
+    pub(super) filters_len: usize,
+    /// Of the gradients by all weights and biases.
     pub(super) gradient_len: usize,
     element_bytes: usize,
 }
@@ -160,7 +164,7 @@ impl Plan {
         let shape = [channels, height, width];
         let mut ahead = Ahead { layers, at: first, shape, name: String::new() };
         let mut value = layout.span(&shape);
-        let (mut ops, mut gradient_len) = (Vec::<Op>::new(), 0);
+        let (mut ops, mut filters_len, mut gradient_len) = (Vec::<Op>::new(), 0, 0);
         loop {
             let (layer, before) = (ahead.at, ahead.shape);
             ahead.name.clear();
@@ -172,12 +176,17 @@ impl Plan {
             let kind = if let Some((filters, window)) = convolution {
                 let plan = Box::new(Convolution::new::<T>(before, filters, window)?);
                 flops = plan.flops();
+                if plan.is_winograd() {
+                    ahead.name.push_str(" (Winograd)");
+                }
                 let gradient = gradient_len;
-                gradient_len += plan.geometry().weight_len() + filters;
+                gradient_len += plan.gradient_len() + filters;
+                let filters = Span { start: filters_len, len: plan.filters_len() };
+                filters_len += filters.len;
                 relu = ahead.take_relu()?;
                 let pool = ahead.take_max_pooling(&mut layout)?;
                 relu |= pool.is_some() && !relu && ahead.take_relu()?;
-                Kind::Convolution { plan, pool, gradient }
+                Kind::Convolution { plan, pool, filters, gradient }
             } else if let Some(pool) = ahead.take_max_pooling(&mut layout)? {
                 Kind::MaxPooling(pool)
             } else if ahead.take_relu()? {
@@ -228,6 +237,7 @@ impl Plan {
             group_len: layout.end,
             gradient_span: ops.iter().map(|op| op.input.len.max(op.output.len)).max().unwrap_or(0),
             unpooled: ops.iter().map(unpooled).max().unwrap_or(0),
+            filters_len,
             gradient_len,
             element_bytes: size_of::<T>(),
             ops,
@@ -281,13 +291,13 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "  {:<36} {:>14} {:>12} {:>12}",
+            "  {:<44} {:>14} {:>12} {:>12}",
             "operation", "output", "KiB a group", "MFLOP"
         )?;
         for op in &self.ops {
             let shape = format!("{:?}", op.shape);
             let flops = op.flops * *samples as f64 / 1e6;
-            writeln!(f, "  {:<36} {shape:>14} {:>12} {flops:>12.1}", op.name, kib(op.output.len))?;
+            writeln!(f, "  {:<44} {shape:>14} {:>12} {flops:>12.1}", op.name, kib(op.output.len))?;
         }
         Ok(())
     }

@@ -12,6 +12,8 @@ use crate::{Element, kernels};
 pub(super) struct Memory<T> {
     /// The activations of each group.
     groups: Buffer<T>,
+    /// The weights, prepared for a pass.
+    filters: Buffer<T>,
     /// The gradients of each task.
     gradients: Buffer<T>,
     pub(super) outputs: Recycled<T>,
@@ -22,6 +24,7 @@ impl<T: Element> Default for Memory<T> {
     fn default() -> Self {
         Self {
             groups: Buffer::new(0),
+            filters: Buffer::new(0),
             gradients: Buffer::new(0),
             outputs: Recycled::default(),
             input_gradients: Recycled::default(),
@@ -29,16 +32,39 @@ impl<T: Element> Default for Memory<T> {
     }
 }
 
-/// The weights and the bias of each operation, or nothing.
-type Weights<'a, T> = Vec<[&'a [T]; 2]>;
+/// Which way through the segment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Forward,
+    Backward,
+}
 
-fn weights<'a, T: Element>(plan: &Plan, layers: &'a [Box<dyn Layer<T>>]) -> Weights<'a, T> {
-    let none: [&[T]; 2] = [&[], &[]];
+/// Prepares the weights of all convolutions for a pass.
+fn prepare<T: Element>(
+    plan: &Plan,
+    layers: &[Box<dyn Layer<T>>],
+    pass: Pass,
+    filters: &mut Buffer<T>,
+) -> kernels::Result<()> {
+    if filters.len() < plan.filters_len {
+        *filters = Buffer::new(plan.filters_len);
+    }
+    for op in &plan.ops {
+        let Kind::Convolution { plan, filters: span, .. } = &op.kind else { continue };
+        let Some([w, _]) = layers[op.layer].weights() else { continue };
+        let (w, filters) = (slice(&w.value), &mut filters[span.range()]);
+        match pass {
+            Pass::Forward => plan.forward_filters(w, filters)?,
+            Pass::Backward => plan.backward_filters(w, filters)?,
+        }
+    }
+    Ok(())
+}
+
+/// The bias of each operation, or nothing.
+fn biases<'a, T: Element>(plan: &Plan, layers: &'a [Box<dyn Layer<T>>]) -> Vec<&'a [T]> {
     let of = |op: &Op| layers[op.layer].weights();
-    plan.ops
-        .iter()
-        .map(|op| of(op).map_or(none, |weights| weights.map(|w| slice(&w.value))))
-        .collect()
+    plan.ops.iter().map(|op| of(op).map_or(&[][..], |[_, b]| slice(&b.value))).collect()
 }
 
 /// The parts of a group's memory, which do not overlap.
@@ -55,7 +81,8 @@ pub(super) fn forward<T: Element>(
     x: &[T],
     y: &mut [T],
 ) -> kernels::Result<()> {
-    let weights = weights(plan, layers);
+    prepare(plan, layers, Pass::Forward, &mut memory.filters)?;
+    let (filters, biases) = (&memory.filters, biases(plan, layers));
     let [inputs, outputs] = plan.features();
     let (kept, kept_len): (&mut [T], _) = match mode {
         Mode::Train { .. } => {
@@ -79,8 +106,8 @@ pub(super) fn forward<T: Element>(
                 };
                 let x = &x[plan.part(group, inputs)];
                 lanes::gather(x, inputs, &mut memory[plan.ops[0].input.range()])?;
-                for (op, weights) in plan.ops.iter().zip(&weights) {
-                    forward_op(op, weights, memory, unpooled)?;
+                for (op, bias) in plan.ops.iter().zip(&biases) {
+                    forward_op(op, filters, bias, memory, unpooled)?;
                 }
                 let last = plan.ops[plan.ops.len() - 1].output;
                 lanes::scatter(&memory[last.range()], outputs, y.next().unwrap_or_default())?;
@@ -92,19 +119,21 @@ pub(super) fn forward<T: Element>(
 
 fn forward_op<T: Element>(
     op: &Op,
-    [w, b]: &[&[T]; 2],
+    filters: &[T],
+    bias: &[T],
     memory: &mut [T],
     unpooled: &mut [T],
 ) -> kernels::Result<()> {
     match &op.kind {
-        Kind::Convolution { plan, pool: None, .. } => {
+        Kind::Convolution { plan, pool: None, filters: span, .. } => {
             let [x, y] = get(memory, [op.input, op.output]);
-            plan.forward(x, w, b, op.relu, y)
+            plan.forward(x, &filters[span.range()], bias, op.relu, y)
         }
-        Kind::Convolution { plan, pool: Some(Pool { pooling, index, unpooled: len }), .. } => {
+        Kind::Convolution { plan, pool: Some(pool), filters: span, .. } => {
+            let Pool { pooling, index, unpooled: len } = pool;
             let [x, y, index] = get(memory, [op.input, op.output, *index]);
             let unpooled = &mut unpooled[..*len];
-            plan.forward(x, w, b, false, unpooled)?;
+            plan.forward(x, &filters[span.range()], bias, false, unpooled)?;
             pooling.max_forward(unpooled, y, index)?;
             // The same before the pooling or after it; here there is less of it.
             if op.relu { relu_in_place(y) } else { Ok(()) }
@@ -133,7 +162,8 @@ pub(super) fn backward<T: Element>(
     dy: &[T],
     dx: &mut [T],
 ) -> kernels::Result<()> {
-    let weights = weights(plan, layers);
+    prepare(plan, layers, Pass::Backward, &mut memory.filters)?;
+    let filters = &memory.filters;
     let [inputs, outputs] = plan.features();
     let wanted = !dx.is_empty();
     if memory.gradients.len() < plan.tasks() * plan.gradient_len {
@@ -156,10 +186,10 @@ pub(super) fn backward<T: Element>(
             for (group, memory) in plan.groups_of(task).zip(memories) {
                 let dy = &dy[plan.part(group, outputs)];
                 lanes::gather(dy, outputs, &mut dy_here[..outputs * plan.lanes])?;
-                for (index, (op, weights)) in plan.ops.iter().zip(&weights).enumerate().rev() {
+                for (index, op) in plan.ops.iter().enumerate().rev() {
                     let dx = if index > 0 || wanted { op.input.len } else { 0 };
                     let (dy, dx) = (&mut dy_here[..op.output.len], &mut dx_here[..dx]);
-                    backward_op(op, weights, memory, unpooled, dy, dx, gradients)?;
+                    backward_op(op, filters, memory, unpooled, dy, dx, gradients)?;
                     std::mem::swap(&mut dy_here, &mut dx_here);
                 }
                 if let Some(dx) = dx.next() {
@@ -170,11 +200,12 @@ pub(super) fn backward<T: Element>(
         })
     })?;
     for op in &plan.ops {
-        let Kind::Convolution { gradient, .. } = op.kind else { continue };
+        let Kind::Convolution { plan: convolution, gradient, .. } = &op.kind else { continue };
         let Some([w, b]) = layers[op.layer].weights_mut() else { continue };
         let (dw, db) = (slice_mut(&mut w.grad), slice_mut(&mut b.grad));
-        lanes::sum_stretches(&memory.gradients, plan.gradient_len, gradient, dw)?;
-        lanes::sum_stretches(&memory.gradients, plan.gradient_len, gradient + dw.len(), db)?;
+        let (gradients, stride) = (&memory.gradients, plan.gradient_len);
+        convolution.weight_gradient(gradients, stride, *gradient, dw)?;
+        lanes::sum_stretches(gradients, stride, gradient + convolution.gradient_len(), db)?;
     }
     Ok(())
 }
@@ -182,7 +213,7 @@ pub(super) fn backward<T: Element>(
 /// The gradient by the input, from dy to dx (empty where nobody needs it); adds those by the weights to `gradients`.
 fn backward_op<T: Element>(
     op: &Op,
-    [w, b]: &[&[T]; 2],
+    filters: &[T],
     memory: &[T],
     unpooled: &mut [T],
     dy: &mut [T],
@@ -193,7 +224,7 @@ fn backward_op<T: Element>(
         relu_backward(&memory[op.output.range()], dy)?;
     }
     match &op.kind {
-        Kind::Convolution { plan, pool, gradient } => {
+        Kind::Convolution { plan, pool, filters: span, gradient } => {
             let dy = match pool {
                 Some(Pool { pooling, index, unpooled: len }) => {
                     let unpooled = &mut unpooled[..*len];
@@ -203,13 +234,14 @@ fn backward_op<T: Element>(
                 }
                 None => dy,
             };
-            let (dw, db) = gradients[*gradient..][..w.len() + b.len()].split_at_mut(w.len());
+            let (dw, db) = gradients[*gradient..].split_at_mut(plan.gradient_len());
+            let db = &mut db[..plan.geometry().weight()[0]];
             let x = &memory[op.input.range()];
             plan.add_weight_gradient(x, dy, dw, db)?;
             if dx.is_empty() {
                 return Ok(());
             }
-            plan.backward_data(dy, w, op.masks_input.then_some(x), dx)
+            plan.backward_data(dy, &filters[span.range()], op.masks_input.then_some(x), dx)
         }
         Kind::MaxPooling(Pool { pooling, index, .. }) => {
             pooling.max_backward(dy, &memory[index.range()], None, dx)
