@@ -1,5 +1,6 @@
 //! `cargo bench -p kasoku-benches --bench step`: training steps and predictions of the book's networks, batch 100, f32, by the
-//! engine and layer by layer, beside what their multiply-adds would take at the peak of the FMA probe.
+//! engine and layer by layer, beside what their multiply-adds would take at the peak of the FMA probe; and predictions of one
+//! sample.
 //!
 //! Threads: `KASOKU_NUM_THREADS`. The two ways take turns; each figure is the least of many. One network alone:
 //! `cargo bench -p kasoku-benches --bench step -- Simple`.
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use kasoku_kernels::{num_threads, probe};
 use kasoku_nn::Tensor;
 use kasoku_nn::init::WeightRng;
-use kasoku_nn::ndarray::aview1;
+use kasoku_nn::ndarray::{Axis, aview1};
 use kasoku_nn::networks::{
     DeepConvNet, MultiLayerNet, MultiLayerNetExtend, Sequential, SimpleConvNet, TwoLayerNet,
 };
@@ -104,12 +105,18 @@ fn main() {
             &mut || drop(network.train_step(x.clone(), aview1(&labels), first.as_mut())),
             &mut || drop(by_layers.train_step(x.clone(), aview1(&labels), second.as_mut())),
         ]);
-        let predict = least([&mut || drop(network.predict(x.clone())), &mut || {
-            drop(by_layers.predict(x.clone()))
-        }]);
-        for (what, flops, [engine, layers]) in
-            [("step", flops[0], step), ("predict", flops[1], predict)]
-        {
+        let mut predict = |x: &Tensor<f32>| {
+            least([&mut || drop(network.predict(x.clone())), &mut || {
+                drop(by_layers.predict(x.clone()))
+            }])
+        };
+        let batch = predict(&x);
+        let one = predict(&x.slice_axis(Axis(0), (0..1).into()).to_owned().into_shared());
+        for (what, flops, [engine, layers]) in [
+            ("step", flops[0], step),
+            ("predict", flops[1], batch),
+            ("predict one", flops[1] / BATCH as f64, one),
+        ] {
             let floor = flops / (peak * threads as f64);
             let [floor_ms, engine_ms, layers_ms] =
                 [floor, engine, layers].map(|seconds| 1e3 * seconds);

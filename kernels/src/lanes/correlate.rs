@@ -300,6 +300,7 @@ impl<T: Element> Correlate<'_, T> {
                 }
             }
         }
+        // As [`Finish::apply`], but by one branch for all sums: with theirs, they would live in memory (a quarter of the speed).
         let zero = Vector::zero(simd);
         let y = self.y.0.wrapping_add(channel * y_stride);
         for c in 0..C {
