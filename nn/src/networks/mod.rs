@@ -9,5 +9,5 @@ mod sequential;
 pub use book::{
     Activation, DeepConvNet, MultiLayerNet, MultiLayerNetExtend, SimpleConvNet, TwoLayerNet,
 };
-pub use builder::SequentialBuilder;
+pub use builder::{Branches, SequentialBuilder};
 pub use sequential::{IntoTensor, Sequential};
