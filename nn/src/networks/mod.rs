@@ -4,10 +4,12 @@
 
 mod book;
 mod builder;
+mod ensemble;
 mod sequential;
 
 pub use book::{
     Activation, DeepConvNet, MultiLayerNet, MultiLayerNetExtend, SimpleConvNet, TwoLayerNet,
 };
 pub use builder::{Branches, SequentialBuilder};
+pub use ensemble::Ensemble;
 pub use sequential::{IntoTensor, Sequential};
