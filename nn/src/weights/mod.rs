@@ -3,7 +3,7 @@
 //! A file is written beside its final name and renamed when whole. Loading checks every name and shape before it changes
 //! anything; numbers of 16, 32 and 64 bits are converted to the network's.
 
-mod half_npy;
+mod float16;
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
@@ -19,7 +19,7 @@ use zip::ZipArchive;
 
 use crate::networks::Sequential;
 use crate::{Element, Error, Result};
-use half_npy::Half;
+use float16::{Half, nearest};
 
 /// The two kinds of files, told apart by their extension.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +59,7 @@ impl Precision {
     fn holds(self, x: f64) -> bool {
         !x.is_finite()
             || match self {
-                Self::Half => f16::from_f64(x).is_finite(),
+                Self::Half => nearest(x).is_finite(),
                 Self::Single => (x as f32).is_finite(),
                 Self::Double => true,
             }
@@ -159,7 +159,7 @@ fn write_safetensors<T: Element>(
     file: &mut File,
 ) -> Result<()> {
     let bytes: fn(f64) -> Vec<u8> = match precision {
-        Precision::Half => |x| f16::from_f64(x).to_le_bytes().to_vec(),
+        Precision::Half => |x| nearest(x).to_le_bytes().to_vec(),
         Precision::Single => |x| (x as f32).to_le_bytes().to_vec(),
         Precision::Double => |x| x.to_le_bytes().to_vec(),
     };
@@ -184,9 +184,7 @@ fn write_npz<T: Element>(
     let mut npz = NpzWriter::new(file);
     for (name, tensor) in state {
         let written = match precision {
-            Precision::Half => {
-                npz.add_array(name, &tensor.mapv(|x| Half(f16::from_f64(x.as_f64()))))
-            }
+            Precision::Half => npz.add_array(name, &tensor.mapv(|x| Half(nearest(x.as_f64())))),
             Precision::Single => npz.add_array(name, &tensor.mapv(|x| x.as_f64() as f32)),
             Precision::Double => npz.add_array(name, &tensor.mapv(T::as_f64)),
         };

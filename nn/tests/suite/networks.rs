@@ -1,5 +1,6 @@
 //! The book's networks: their gradients, their shapes, and that a seed fixes everything.
 
+use kasoku_nn::functions::softmax;
 use kasoku_nn::gradient::gradient_check;
 use kasoku_nn::init::WeightInit::He;
 use kasoku_nn::init::WeightRng;
@@ -7,8 +8,8 @@ use kasoku_nn::kernels::{conv::Window, set_num_threads};
 use kasoku_nn::layers::Statistics;
 use kasoku_nn::ndarray::{Array2, Array4, ArrayD, aview1, s};
 use kasoku_nn::networks::{
-    Activation, DeepConvNet, MultiLayerNet, MultiLayerNetExtend, Sequential, SequentialBuilder,
-    SimpleConvNet, TwoLayerNet,
+    Activation, DeepConvNet, Ensemble, MultiLayerNet, MultiLayerNetExtend, Sequential,
+    SequentialBuilder, SimpleConvNet, TwoLayerNet,
 };
 use kasoku_nn::optimizers::{Adam, Momentum, OptimizerKind, Sgd};
 use kasoku_nn::{Element, Error, Tensor};
@@ -344,4 +345,34 @@ fn an_optimizer_goes_on_where_a_parameter_was_frozen() {
         fresh.update(&mut parameters).unwrap();
         assert_eq!(weights(&network), weights(&other), "{name}");
     }
+}
+
+#[test]
+fn an_ensemble_is_the_mean_of_its_members() {
+    let members = |seeds: std::ops::Range<u64>| -> Vec<_> {
+        let net = TwoLayerNet { weight_init_std: 1.0, ..TwoLayerNet::new(12, 6, 4) };
+        seeds.map(|seed| net.build::<f64>(seed).unwrap()).collect()
+    };
+    let x = WeightRng::new(5).normal::<f64>(&[20, 12], 1.0);
+    let labels: Vec<usize> = (0..20).map(|i| i % 4).collect();
+    let mut expected = Array2::<f64>::zeros([20, 4]);
+    for mut member in members(1..4) {
+        expected += &(softmax(member.predict(x.view()).unwrap().view()).unwrap() / 3.0);
+    }
+    let mut ensemble = Ensemble::new(members(1..4)).unwrap();
+    let y = ensemble.predict(x.view()).unwrap();
+    assert!((&y - &expected).iter().all(|error| error.abs() < 1e-14));
+    let right = |row: usize| (0..4).all(|class| y[[row, class]] <= y[[row, labels[row]]]);
+    let expected = (0..20).filter(|&row| right(row)).count() as f64 / 20.0;
+    assert_eq!(ensemble.accuracy(x.view(), &labels).unwrap(), expected);
+    assert!(ensemble.accuracy(x.view(), &labels[1..]).is_err());
+    ensemble.members_mut()[1].freeze(..).unwrap();
+    assert_eq!(ensemble.members().len(), 3);
+
+    let message = Ensemble::<f64>::new(Vec::new()).unwrap_err().to_string();
+    assert!(message.contains("members"), "{message}");
+    let other = TwoLayerNet::new(12, 6, 5).build::<f64>(1).unwrap();
+    let mixed = Ensemble::new(members(1..2).into_iter().chain([other]).collect());
+    let message = mixed.unwrap().predict(x.view()).unwrap_err().to_string();
+    assert!(message.contains("[20, 5]") && message.contains("[20, 4]"), "{message}");
 }

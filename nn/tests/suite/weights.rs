@@ -61,7 +61,10 @@ fn half_precision_takes_half_the_space_and_loads_into_any_network() {
         let [whole, size] = [&whole, &half].map(|path| fs::metadata(path).unwrap().len());
         assert!(size < 6 * whole / 10, "{size} bytes of {whole}");
         let rounded = |(name, numbers): (String, Vec<f64>)| {
-            (name, numbers.into_iter().map(|x| f16::from_f64(x).to_f64()).collect::<Vec<_>>())
+            (
+                name,
+                numbers.into_iter().map(|x| f16::from_f32(x as f32).to_f64()).collect::<Vec<_>>(),
+            )
         };
         let expected: Vec<_> = state(&mut saved).into_iter().map(rounded).collect();
         let mut wide = network::<f64>(200, 3);
