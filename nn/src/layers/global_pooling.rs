@@ -1,7 +1,7 @@
 //! The mean of each channel.
 
 use crate::layers::{Layer, Mode, check_gradient};
-use crate::tensor::{Recycled, contiguous, elements, elements_mut, zeros};
+use crate::tensor::{contiguous, elements, elements_mut, zeros};
 use crate::{Element, Error, Result, Tensor, kernels};
 use kernels::reduce::sum_axis;
 
@@ -9,27 +9,20 @@ use kernels::reduce::sum_axis;
 /// affine layers (chapter 8; Lin et al. 2013, §3.2).
 ///
 /// Backward: every pixel gets its channel's dout, divided by their number.
-#[derive(Debug, Clone)]
-pub struct GlobalAveragePooling<T> {
+#[derive(Debug, Clone, Default)]
+pub struct GlobalAveragePooling {
     /// The shape of the last forward pass's input.
     input: Option<[usize; 4]>,
-    input_gradients: Recycled<T>,
 }
 
-impl<T: Element> GlobalAveragePooling<T> {
+impl GlobalAveragePooling {
     /// The layer; it has no parameters.
     pub fn new() -> Self {
-        Self { input: None, input_gradients: Recycled::default() }
+        Self { input: None }
     }
 }
 
-impl<T: Element> Default for GlobalAveragePooling<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<T: Element> Layer<T> for GlobalAveragePooling<T> {
+impl<T: Element> Layer<T> for GlobalAveragePooling {
     fn name(&self) -> &'static str {
         "GlobalAveragePooling"
     }
@@ -46,7 +39,7 @@ impl<T: Element> Layer<T> for GlobalAveragePooling<T> {
 
     fn forward(&mut self, x: Tensor<T>, _: Mode) -> Result<Tensor<T>> {
         let sample = x.shape().get(1..).unwrap_or_default();
-        self.output_shape(sample)?;
+        Layer::<T>::output_shape(self, sample)?;
         let input = [x.shape()[0], sample[0], sample[1], sample[2]];
         let [batch, channels, height, width] = input;
         let (x, mut y) = (contiguous(x), zeros(&[batch, channels]));
@@ -62,11 +55,10 @@ impl<T: Element> Layer<T> for GlobalAveragePooling<T> {
         let input = self.input.ok_or(Error::NoForward("GlobalAveragePooling"))?;
         let [batch, channels, height, width] = input;
         check_gradient("GlobalAveragePooling", dout.shape(), &[batch, channels])?;
-        let (dout, mut dx) = (contiguous(dout), self.input_gradients.take(&input));
+        let (dout, mut dx) = (contiguous(dout), zeros(&input));
         let area = T::of((height * width) as f64);
         let pixels = elements_mut(&mut dx).chunks_exact_mut(height * width);
         pixels.zip(elements(&dout)).for_each(|(pixels, &dout)| pixels.fill(dout / area));
-        self.input_gradients.keep(&dx);
         Ok(dx)
     }
 }

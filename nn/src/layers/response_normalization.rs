@@ -1,7 +1,7 @@
 //! Local response normalisation.
 
 use crate::layers::{Layer, Mode, check_gradient};
-use crate::tensor::{Recycled, contiguous, elements, elements_mut};
+use crate::tensor::{Recycled, contiguous, elements, elements_mut, zeros};
 use crate::{Element, Error, Result, Tensor, kernels};
 use kernels::lanes::{for_each_stretch, with_scratch};
 
@@ -19,7 +19,6 @@ pub struct LocalResponseNormalization<T: Element> {
     beta: T,
     last: Option<Normalised<T>>,
     outputs: Recycled<T>,
-    input_gradients: Recycled<T>,
 }
 
 /// What `backward` needs.
@@ -59,7 +58,6 @@ impl<T: Element> LocalResponseNormalization<T> {
             beta: T::of(beta),
             last: None,
             outputs: Recycled::default(),
-            input_gradients: Recycled::default(),
         })
     }
 
@@ -152,7 +150,7 @@ impl<T: Element> Layer<T> for LocalResponseNormalization<T> {
         check_gradient("LocalResponseNormalization", dout.shape(), x.shape())?;
         let dout = contiguous(dout);
         let [batch, sample, plane] = sizes(x.shape());
-        let mut dx = self.input_gradients.take(x.shape());
+        let mut dx = zeros(x.shape());
         let slices = [(elements_mut(&mut dx), sample)];
         for_each_stretch(batch, self.work(x.len()), slices, |number, [dx]| {
             let part = number * sample..(number + 1) * sample;
@@ -170,7 +168,6 @@ impl<T: Element> Layer<T> for LocalResponseNormalization<T> {
             }
             Ok(())
         })?;
-        self.input_gradients.keep(&dx);
         Ok(dx)
     }
 }

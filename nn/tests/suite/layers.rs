@@ -278,10 +278,10 @@ fn what_does_not_fit_in_containers_is_an_error_that_says_what_does() {
     assert!(message.contains("[2, 4, 5, 5]"), "{message}");
     assert!(Concat::<f64>::new(Vec::new()).unwrap_err().to_string().contains("at least one"));
 
-    let mut pooling = GlobalAveragePooling::<f64>::new();
+    let mut pooling = GlobalAveragePooling::new();
     assert!(pooling.backward(dout()).is_err());
-    assert!(pooling.forward(Tensor::zeros(IxDyn(&[2, 3])), TRAIN).is_err());
-    assert!(pooling.forward(Tensor::zeros(IxDyn(&[2, 3, 0, 4])), TRAIN).is_err());
+    assert!(pooling.forward(Tensor::<f64>::zeros(IxDyn(&[2, 3])), TRAIN).is_err());
+    assert!(pooling.forward(Tensor::<f64>::zeros(IxDyn(&[2, 3, 0, 4])), TRAIN).is_err());
     let refused = |n, k, alpha, beta| {
         LocalResponseNormalization::<f64>::new(n, k, alpha, beta).unwrap_err().to_string()
     };
