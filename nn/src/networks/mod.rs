@@ -6,6 +6,7 @@ mod book;
 mod builder;
 mod ensemble;
 mod sequential;
+mod summary;
 
 pub use book::{
     Activation, DeepConvNet, MultiLayerNet, MultiLayerNetExtend, SimpleConvNet, TwoLayerNet,
