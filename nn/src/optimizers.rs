@@ -11,7 +11,8 @@ use kernels::optimize as rules;
 
 /// Changes parameters by their gradients.
 pub trait Optimizer<T: Element>: Debug + Send {
-    /// One step. The parameters must come in the same order each time: the state goes by position.
+    /// One step of the parameters that are not frozen. They must all come, in the same order, each time: the state goes by
+    /// position.
     ///
     /// # Errors
     /// [`Error::Argument`] where the parameters are not those of the steps before.
@@ -47,36 +48,50 @@ pub trait Rule<T: Element>: Debug + Send {
 pub struct RuleOptimizer<T, R> {
     /// The rule with its numbers.
     pub rule: R,
+    /// For each parameter; none before the first step.
+    states: Option<Vec<State<T>>>,
+}
+
+/// What a rule keeps of one parameter.
+#[derive(Debug, Clone)]
+struct State<T> {
+    /// The steps it has taken, fewer than others where it was frozen.
     step: u64,
-    /// For each parameter the rule's states.
-    states: Vec<Vec<Vec<T>>>,
+    /// The rule's.
+    arrays: Vec<Vec<T>>,
 }
 
 impl<T: Element, R: Rule<T>> RuleOptimizer<T, R> {
     /// The rule at its first step.
     pub fn from_rule(rule: R) -> Self {
-        Self { rule, step: 0, states: Vec::new() }
+        Self { rule, states: None }
     }
 }
 
 impl<T: Element, R: Rule<T>> Optimizer<T> for RuleOptimizer<T, R> {
     fn update(&mut self, parameters: &mut [&mut Parameter<T>]) -> Result<()> {
-        if self.step == 0 {
+        let states = self.states.get_or_insert_with(|| {
             let zeros = |parameter: &&mut Parameter<T>| vec![T::zero(); parameter.value.len()];
-            let states = |parameter| (0..R::STATES).map(|_| zeros(parameter)).collect();
-            self.states = parameters.iter().map(states).collect();
-        }
-        if self.states.len() != parameters.len() {
+            let arrays = |parameter| (0..R::STATES).map(|_| zeros(parameter)).collect();
+            parameters
+                .iter()
+                .map(|parameter| State { step: 0, arrays: arrays(parameter) })
+                .collect()
+        });
+        if states.len() != parameters.len() {
             return Err(Error::Argument {
                 name: "the number of parameters",
                 value: parameters.len().to_string(),
-                expected: format!("{}, as in the first step", self.states.len()),
+                expected: format!("{}, as in the first step", states.len()),
             });
         }
-        self.step += 1;
-        for (parameter, states) in parameters.iter_mut().zip(&mut self.states) {
+        for (parameter, state) in parameters.iter_mut().zip(states) {
+            if parameter.frozen {
+                continue;
+            }
+            state.step += 1;
             let (p, g) = parameter.elements();
-            self.rule.apply(self.step, p, g, states)?;
+            self.rule.apply(state.step, p, g, &mut state.arrays)?;
         }
         Ok(())
     }

@@ -2,12 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use ndarray::{ArrayView, Axis, Dimension};
+use ndarray::{ArrayView, Axis, Dimension, Ix4};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use crate::data::Dataset;
+use crate::data::{Augmentation, Dataset};
 use crate::networks::{IntoTensor, Sequential};
 use crate::optimizers::Optimizer;
 use crate::{Element, Error, Result, Tensor};
@@ -144,6 +144,8 @@ pub struct Trainer {
     pub sampling: Sampling,
     /// The learning rate over time.
     pub schedule: Schedule,
+    /// How the images of each step are changed by chance, by `seed`; those that are tested on stay as they are.
+    pub augmentation: Option<Augmentation>,
     /// The first so many samples are tested after each epoch; `None` for all.
     pub evaluate_sample_num: Option<usize>,
 }
@@ -157,6 +159,7 @@ impl Default for Trainer {
             seed: 0,
             sampling: Sampling::Shuffle,
             schedule: Schedule::Constant,
+            augmentation: None,
             evaluate_sample_num: None,
         }
     }
@@ -294,7 +297,7 @@ impl Trainer {
     /// The same network, data and seeds give the same weights, whatever the number of threads.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there is nothing to train on, and as [`Sequential::train_step`].
+    /// [`Error::Argument`] where there is nothing to train on, and as [`Sequential::train_step`] and [`Augmentation::apply`].
     pub fn train<T: Element>(
         &self,
         network: &mut Sequential<T>,
@@ -312,7 +315,9 @@ impl Trainer {
             let lr = base_lr * factor;
             optimizer.set_lr(lr);
             let (x, t) = train.batch(&indices)?;
-            let loss = network.train_step(x, ndarray::aview1(&t), optimizer);
+            let loss = self
+                .augmented(x, history.losses.len() as u64)
+                .and_then(|x| network.train_step(x, ndarray::aview1(&t), optimizer));
             let loss = loss.inspect_err(|_| optimizer.set_lr(base_lr))?.as_f64();
             history.losses.push(loss);
             history.lrs.push(lr);
@@ -339,6 +344,15 @@ impl Trainer {
         }
         optimizer.set_lr(base_lr);
         Ok(history)
+    }
+
+    /// The samples of a step, changed where that is asked for.
+    fn augmented<T: Element>(&self, x: Tensor<T>, step: u64) -> Result<Tensor<T>> {
+        let Some(augmentation) = self.augmentation else { return Ok(x) };
+        let images = x.view().into_dimensionality::<Ix4>().map_err(|_| {
+            Error::shape("augmentation", x.shape(), "images (N, channels, height, width)")
+        })?;
+        Ok(augmentation.apply(images, self.seed, step)?.into_tensor())
     }
 }
 

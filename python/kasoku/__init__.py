@@ -10,9 +10,12 @@ from kasoku._core import __version__ as __version__
 
 _SUBMODULES = frozenset(
     {
+        "augmentation",
         "bench",
+        "blocks",
         "cli",
         "dataset",
+        "deep_layers",
         "functions",
         "gradient",
         "info",

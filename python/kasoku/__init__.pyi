@@ -1,4 +1,7 @@
+from kasoku import augmentation as augmentation
+from kasoku import blocks as blocks
 from kasoku import dataset as dataset
+from kasoku import deep_layers as deep_layers
 from kasoku import functions as functions
 from kasoku import gradient as gradient
 from kasoku import kernels as kernels

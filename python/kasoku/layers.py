@@ -1,4 +1,4 @@
-"""The layers of chapters 5 to 7, as the book's ``common.layers``, on kasoku's kernels.
+"""The layers of chapters 5 to 7, as the book's ``common.layers``, on kasoku's kernels; and those of chapter 8's architectures.
 
 A layer keeps references to the arrays it is given, so a change of them in place is seen by its next call; nothing derived
 from W outlives a call. Types follow NumPy's promotion, and any layout is taken. Where a layer was called by several threads,
@@ -10,6 +10,13 @@ from math import prod as _prod
 import numpy as np
 
 from kasoku._core import layers as _core
+from kasoku.deep_layers import (  # noqa: F401
+    Chain,
+    Concat,
+    GlobalAveragePooling,
+    LocalResponseNormalization,
+    Residual,
+)
 from kasoku.functions import *
 from kasoku.functions import cross_entropy_error, sigmoid, softmax
 from kasoku.util import col2im, im2col  # noqa: F401
@@ -268,16 +275,20 @@ class Dropout:
 class BatchNormalization:
     """Each feature shifted and scaled to mean 0 and variance 1 over the batch, then by gamma and beta.
 
-    x is (N, D), or of any higher rank and taken as (N, D): images are normalised per pixel, as in the book. The variance is
-    the biased one, 1e-6 is added to it. ``running_mean`` and ``running_var`` start at 0 and follow the batches with
-    ``momentum``; with train_flg false they are used instead of the batch's own.
+    x is (N, D), or of any higher rank and taken as (N, D): images are normalised per pixel, as in the book. With
+    ``per_channel``, x (N, C, H, W) has one mean and one variance a channel, as convolutional networks want it: gamma and beta
+    are (C,). The variance is the biased one, 1e-6 is added to it. ``running_mean`` and ``running_var`` start at 0 and follow
+    the batches with ``momentum``; with train_flg false they are used instead of the batch's own.
     Source: Ioffe and Szegedy, http://arxiv.org/abs/1502.03167.
     """
 
-    def __init__(self, gamma, beta, momentum=0.9, running_mean=None, running_var=None):
+    def __init__(
+        self, gamma, beta, momentum=0.9, running_mean=None, running_var=None, *, per_channel=False
+    ):
         self.gamma = gamma
         self.beta = beta
         self.momentum = momentum
+        self.per_channel = per_channel
         self.input_shape = None
         self.running_mean = running_mean
         self.running_var = running_var
@@ -289,7 +300,7 @@ class BatchNormalization:
     @property
     def xc(self):
         """x − mean of the latest training pass."""
-        return None if self._last is None else self._last[0] - self._last[1]
+        return None if self._last is None else self._last[0] - self._along(self._last[1])
 
     @property
     def std(self):
@@ -299,11 +310,11 @@ class BatchNormalization:
     @property
     def xn(self):
         """The normalised x of the latest training pass."""
-        return None if self._last is None else self.xc * self._last[2]
+        return None if self._last is None else self.xc * self._along(self._last[2])
 
     def forward(self, x, train_flg=True):
         """gamma·x̂ + beta, in x's shape. Raises ValueError where gamma and beta do not fit."""
-        x, shape = _rows(x)
+        x, shape = (x, x.shape) if self.per_channel else _rows(x)
         if x.dtype.kind in "biu":
             x = x.astype(np.float64)
         gamma, beta = self._row(self.gamma, x), self._row(self.beta, x)
@@ -324,32 +335,38 @@ class BatchNormalization:
             self.batch_size = x.shape[0]
         self.running_mean, self.running_var = mean, var
         self.input_shape = shape
-        return out if len(shape) == 2 else out.reshape(shape)
+        return out if out.shape == shape else out.reshape(shape)
 
     def backward(self, dout):
         """dx in dout's shape; ``dgamma`` and ``dbeta`` are set."""
         if self._last is None:
             raise _forward_first(self)
         x, mean, inv_std = self._last
-        dout, shape = _rows(dout)
+        dout, shape = (dout, dout.shape) if self.per_channel else _rows(dout)
         gamma = self._row(self.gamma, x)
         if dout.shape[0] == 0:
-            dx, self.dgamma, self.dbeta = dout * gamma, np.zeros_like(gamma), np.zeros_like(gamma)
+            dx = dout * self._along(gamma)
+            self.dgamma, self.dbeta = np.zeros_like(gamma), np.zeros_like(gamma)
         else:
             gradients = _core.batch_norm_backward(x, gamma, mean, inv_std, dout)
             dx, self.dgamma, self.dbeta = gradients
-        return dx if len(shape) == 2 else dx.reshape(shape)
+        return dx if dx.shape == shape else dx.reshape(shape)
+
+    def _along(self, row):
+        """row, for arithmetic with x."""
+        return row.reshape(-1, *[1] * (self._last[0].ndim - 2))
 
     @staticmethod
     def _row(value, x):
         """value with one number for each feature of x."""
-        features = x.shape[1:]
+        features = x.shape[1:2]
         if isinstance(value, np.ndarray) and value.shape == features:
             return value
         return np.broadcast_to(np.asarray(value, dtype=getattr(value, "dtype", x.dtype)), features)
 
     def __repr__(self):
-        return f"BatchNormalization({_shape_of(self.gamma)}, momentum={self.momentum})"
+        kind = ", per_channel=True" if self.per_channel else ""
+        return f"BatchNormalization({_shape_of(self.gamma)}, momentum={self.momentum}{kind})"
 
 
 class Convolution:

@@ -3,6 +3,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kasoku.deep_layers import Chain as Chain
+from kasoku.deep_layers import Concat as Concat
+from kasoku.deep_layers import GlobalAveragePooling as GlobalAveragePooling
+from kasoku.deep_layers import LocalResponseNormalization as LocalResponseNormalization
+from kasoku.deep_layers import Residual as Residual
 from kasoku.functions import *
 from kasoku.util import col2im as col2im
 from kasoku.util import im2col as im2col
@@ -73,6 +78,7 @@ class BatchNormalization:
     gamma: _Array | float
     beta: _Array | float
     momentum: float
+    per_channel: bool
     input_shape: tuple[int, ...] | None
     running_mean: _Array | None
     running_var: _Array | None
@@ -86,6 +92,8 @@ class BatchNormalization:
         momentum: float = 0.9,
         running_mean: _Array | None = None,
         running_var: _Array | None = None,
+        *,
+        per_channel: bool = False,
     ) -> None: ...
     @property
     def xc(self) -> _Array | None: ...

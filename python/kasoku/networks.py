@@ -1,4 +1,5 @@
-"""The book's five networks, whole in Rust: the book's constructors and methods, and training without a layer object in sight.
+"""The book's five networks and those of one's own, whole in Rust: the book's constructors and methods, and training without a
+layer object in sight.
 
 >>> from kasoku.networks import SimpleConvNet
 >>> network = SimpleConvNet(seed=1)
@@ -14,7 +15,7 @@ gives the same network here and in the Rust crate. Without one, a seed is drawn 
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,17 +23,20 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from kasoku import weights
+from kasoku import blocks, weights
 from kasoku._core import networks as _core
+from kasoku.functions import softmax
 
 __all__ = [
     "DeepConvNet",
+    "Ensemble",
     "Epoch",
     "History",
     "MultiLayerNet",
     "MultiLayerNetExtend",
     "Network",
     "Optimizer",
+    "Sequential",
     "SimpleConvNet",
     "Step",
     "TwoLayerNet",
@@ -182,13 +186,16 @@ class Network:
         return correct / len(t)
 
     def gradient(self, x: npt.ArrayLike, t: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
-        """The gradients of the loss of a batch, as in training, by the parameters' names."""
+        """The gradients of the loss of a batch, as in training, by the parameters' names; of frozen ones, zeros."""
         return self._core.gradient(x, t)[1]
 
     def numerical_gradient(self, x: npt.ArrayLike, t: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
         """:meth:`gradient` by central differences: very slow, and only good in float64."""
-        gradients = {}
+        gradients, frozen = {}, self.frozen
         for index, (name, shape) in enumerate(self._core.shapes):
+            if name in frozen:
+                gradients[name] = np.zeros(shape, self.dtype)
+                continue
             size = int(np.prod(shape))
             parts = [
                 self._core.numerical_gradient(x, t, index, at, min(at + _ELEMENTS, size))
@@ -220,6 +227,7 @@ class Network:
         seed: int | None = None,
         schedule: Schedule = "constant",
         replacement: bool = False,
+        augment: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None,
         evaluate: int | None = None,
         callback: Callable[[Step | Epoch], Any] | None = None,
         progress: bool = False,
@@ -230,6 +238,7 @@ class Network:
         seed: of the order of the samples. Each comes once an epoch or, with ``replacement``, is drawn as the book does.
         schedule: the learning rate over time, as a factor: 'constant', ('step', epochs, factor), ('exponential', factor an
             epoch), ('cosine', last factor), or a function of the share of the run that is done, 0 to 1.
+        augment: changes the samples of a step before they are learned, such as an :class:`~kasoku.augmentation.Augmentation`.
         evaluate: take the accuracy on so many of the first samples only.
         callback: hears of each :class:`Step` and :class:`Epoch`; returning True ends the run.
         progress: print a line an epoch, and draw a bar where tqdm is installed.
@@ -257,7 +266,10 @@ class Network:
         history, count, epoch_start = History(), len(steps), 0
         for number, step in enumerate(steps, 1):
             factor = float(function((number - 1) / count)) if function else step.factor
-            loss = self._step(x, t, rule, step, factor)
+            if augment is None:
+                loss = self._step(x, t, rule, step, factor)
+            else:
+                loss = self._step(augment(x[step.indices]), t[step.indices], rule, None, factor)
             history.losses.append(loss)
             history.lrs.append(rule.lr * factor if hasattr(rule, "lr") else factor)
             done = Step(step.epoch, number, count, len(step), loss, history.lrs[-1])
@@ -278,19 +290,56 @@ class Network:
                 break
         return history
 
-    def save_params(self, file_name: str | os.PathLike[str] = "params.pkl") -> None:
+    def freeze(self, start: int | None = None, stop: int | None = None) -> None:
+        """Freezes layers, numbered from 0 as ``range`` does: all of them, the first ``freeze(stop)``, or ``freeze(start, stop)``.
+
+        For transfer learning: ``freeze(-1)`` leaves only the last layer to learn. The parameters of frozen layers stay as they
+        are, batch normalisation computes with its running statistics and leaves them alone, and the way back ends at the first
+        layer that learns. Dropout goes on. Layers are the lines of :meth:`summary` that are not indented.
+        """
+        self._set_frozen(start, stop, True)
+
+    def unfreeze(self, start: int | None = None, stop: int | None = None) -> None:
+        """Lets layers learn again, numbered as in :meth:`freeze`. Optimizers go on with the state they had for them."""
+        self._set_frozen(start, stop, False)
+
+    def _set_frozen(self, start: int | None, stop: int | None, frozen: bool) -> None:
+        layers = slice(start) if stop is None else slice(start, stop)
+        first, end, _ = layers.indices(self._core.layer_count())
+        self._core.freeze(first, max(first, end), frozen)
+
+    @property
+    def frozen(self) -> list[str]:
+        """The names of the parameters that are frozen."""
+        return self._core.frozen()
+
+    def save_params(
+        self,
+        file_name: str | os.PathLike[str] = "params.pkl",
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
         """Writes the weights, and the running statistics of batch normalisation, to a .safetensors, .npz or .pkl file.
 
-        The file is written beside its name first and renamed when whole. Raises ValueError for another extension, OSError
-        where it cannot be written.
+        ``dtype``: float16, which takes half the space and is enough for trained weights, float32 or float64; the network's own
+        where it is None. The file is written beside its name first and renamed when whole. Raises ValueError for another
+        extension or type, or where a number is too large for it, OSError where the file cannot be written.
         """
-        if Path(file_name).suffix == ".pkl":
-            weights.save_pickle(file_name, self._core.state())
-        else:
-            self._core.save(file_name)
+        to = np.dtype(self.dtype if dtype is None else dtype)
+        if Path(file_name).suffix != ".pkl":
+            self._core.save(file_name, to.name)
+            return
+        if to not in (np.float16, np.float32, np.float64):
+            raise ValueError(f"dtype is {to}, expected float16, float32 or float64")
+        arrays = self._core.state()
+        with np.errstate(over="ignore"):
+            rounded = {name: array.astype(to) for name, array in arrays.items()}
+        for name, array in rounded.items():
+            if np.isinf(array).sum() > np.isinf(arrays[name]).sum():
+                raise ValueError(f"{file_name}: {name} holds numbers too large for {to}")
+        weights.save_pickle(file_name, rounded)
 
     def load_params(self, file_name: str | os.PathLike[str] = "params.pkl") -> None:
-        """Reads weights from a .safetensors, .npz or .pkl file, the book's included; of either precision.
+        """Reads weights from a .safetensors, .npz or .pkl file, the book's included; of any precision.
 
         Of a pickle only NumPy's arrays are read (see :mod:`kasoku.weights`). Raises ValueError, which names the array, where
         one is missing, unexpected, or of another shape; the network is unchanged then.
@@ -322,6 +371,7 @@ class Network:
             "_optimizers": {},
             "_state": self._core.state(),
             "_taken": self._core.step(),
+            "_frozen": self._core.frozen(),
         }
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
@@ -329,6 +379,7 @@ class Network:
         self._core = getattr(_core.Network, self._make)(*self._arguments)
         self._core.set_state(vars(self).pop("_state"))
         self._core.set_step(vars(self).pop("_taken"))
+        self._core.set_frozen(vars(self).pop("_frozen", []))
 
     def _optimizer(self, optimizer: Any, lr: float | None) -> Any:
         if isinstance(optimizer, str):
@@ -352,11 +403,16 @@ class Network:
             raise TypeError(f"{optimizer!r} has no lr for the schedule to change")
         if factor != 1.0:
             optimizer.lr = base * factor
+        params = self.params
+        kept = {name: params[name].copy() for name in self.frozen}
         try:
-            optimizer.update(self.params, gradients)
+            optimizer.update(params, gradients)
         finally:
             if factor != 1.0:
                 optimizer.lr = base
+            # An optimizer with momentum moves them even without a gradient.
+            for name, value in kept.items():
+                params[name][...] = value
         self._core.set_step(self._core.step() + 1)
         return loss
 
@@ -539,3 +595,63 @@ class DeepConvNet(Network):
         filters = [_filters(param) for param in convolutions]
         sizes = (hidden_size, output_size)
         super().__init__(dtype, seed, tuple(input_dim), filters, sizes, float(dropout_ratio))
+
+
+class Sequential(Network):
+    """Layers of one's own, each sized by what comes before it: a list of descriptions from :mod:`kasoku.blocks`.
+
+    ``input_dim`` is the shape of a sample, (C, H, W) or a number of features; ``weight_decay_lambda`` the λ of ½·λ·ΣW². The
+    last layer gives the scores, one a class. Raises ValueError, which names the layer, where one does not fit the one before it,
+    TypeError for what is no description.
+    """
+
+    _make = "sequential"
+
+    def __init__(
+        self,
+        input_dim: int | Sequence[int],
+        layers: Iterable[blocks.Block],
+        *,
+        weight_decay_lambda: float = 0,
+        dtype: npt.DTypeLike = "float32",
+        seed: int | None = None,
+    ) -> None:
+        shape = tuple(input_dim) if isinstance(input_dim, Iterable) else (input_dim,)
+        decay = float(weight_decay_lambda)
+        super().__init__(dtype, seed, shape, blocks.described(layers), decay)
+
+
+class Ensemble:
+    """Networks that answer together: the mean of their probabilities (chapter 8).
+
+    They make different mistakes, and the others outvote the one that is wrong. ``members`` are any objects with ``predict(x)``.
+    Raises ValueError where there are none.
+    """
+
+    def __init__(self, members: Iterable[Network]) -> None:
+        self.members = list(members)
+        if not self.members:
+            raise ValueError("an ensemble needs at least one member")
+
+    def predict(self, x: npt.ArrayLike) -> npt.NDArray[Any]:
+        """The mean of the members' probabilities (N, classes), each the softmax of its scores."""
+        total = softmax(self.members[0].predict(x))
+        for member in self.members[1:]:
+            total = total + softmax(member.predict(x))
+        return total / len(self.members)
+
+    def accuracy(self, x: npt.ArrayLike, t: npt.ArrayLike) -> float:
+        """The share of samples whose highest probability is their label's. Raises ValueError where there are no samples, or not
+        as many as labels."""
+        t = np.asarray(t)
+        if t.ndim > 1:
+            t = t.argmax(axis=1)
+        y = self.predict(x)
+        if y.shape[:1] != t.shape or not len(t):
+            raise ValueError(
+                f"{len(y)} samples and t of shape {t.shape}: expected a label a sample"
+            )
+        return float(np.mean(y.argmax(axis=1) == t))
+
+    def __repr__(self) -> str:
+        return f"<Ensemble of {len(self.members)}: {self.members[0]!r}, …>"

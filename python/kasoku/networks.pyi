@@ -1,19 +1,23 @@
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kasoku import blocks
+
 __all__ = [
     "DeepConvNet",
+    "Ensemble",
     "Epoch",
     "History",
     "MultiLayerNet",
     "MultiLayerNetExtend",
     "Network",
     "Optimizer",
+    "Sequential",
     "SimpleConvNet",
     "Step",
     "TwoLayerNet",
@@ -86,11 +90,20 @@ class Network:
         seed: int | None = None,
         schedule: Schedule = "constant",
         replacement: bool = False,
+        augment: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None,
         evaluate: int | None = None,
         callback: Callable[[Step | Epoch], Any] | None = None,
         progress: bool = False,
     ) -> History: ...
-    def save_params(self, file_name: str | os.PathLike[str] = "params.pkl") -> None: ...
+    def freeze(self, start: int | None = None, stop: int | None = None) -> None: ...
+    def unfreeze(self, start: int | None = None, stop: int | None = None) -> None: ...
+    @property
+    def frozen(self) -> list[str]: ...
+    def save_params(
+        self,
+        file_name: str | os.PathLike[str] = "params.pkl",
+        dtype: npt.DTypeLike | None = None,
+    ) -> None: ...
     def load_params(self, file_name: str | os.PathLike[str] = "params.pkl") -> None: ...
     def summary(self) -> str: ...
     def explain(self, batch_size: int = 100) -> str: ...
@@ -174,3 +187,20 @@ class DeepConvNet(Network):
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
     ) -> None: ...
+
+class Sequential(Network):
+    def __init__(
+        self,
+        input_dim: int | Sequence[int],
+        layers: Iterable[blocks.Block],
+        *,
+        weight_decay_lambda: float = 0,
+        dtype: npt.DTypeLike = "float32",
+        seed: int | None = None,
+    ) -> None: ...
+
+class Ensemble:
+    members: list[Network]
+    def __init__(self, members: Iterable[Network]) -> None: ...
+    def predict(self, x: npt.ArrayLike) -> npt.NDArray[Any]: ...
+    def accuracy(self, x: npt.ArrayLike, t: npt.ArrayLike) -> float: ...

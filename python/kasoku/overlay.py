@@ -72,7 +72,15 @@ class _Overlay(Loader):
             module.__dict__.update(_public(ours))
         else:
             self.original.exec_module(module)
-        module.__dict__.update(_in_precision(_own(ours), self.dtype))
+        names = _in_precision(_own(ours), self.dtype)
+        module.__dict__.update(
+            {
+                name: value
+                for name, value in names.items()
+                # A reader's own Residual, which the book does not have, stays.
+                if name not in module.__dict__ or value.__module__ != "kasoku.deep_layers"
+            }
+        )
 
 
 class _Package(Loader):

@@ -1,12 +1,15 @@
-//! `kasoku._core.dataset`: MNIST and the digits the program draws itself.
+//! `kasoku._core.dataset`: MNIST, the digits the program draws itself, and images changed by chance.
 
 use std::path::PathBuf;
 
-use kasoku_nn::data::{self, DataError, Mnist};
-use numpy::{PyArray1, PyArray4, ToPyArray};
+use kasoku_nn::data::{self, Augmentation, DataError, Mnist};
+use ndarray::ArrayView4;
+use numpy::{IntoPyArray, PyArray1, PyArray4, ToPyArray};
 use pyo3::prelude::*;
 
-use crate::error::Result;
+use crate::array::{Input, Precision, with_float};
+use crate::error::{Error, Result};
+use crate::pair::Pair;
 
 /// Images (N, 1, 28, 28) of 0 to 255 and labels (N), both bytes.
 type Images<'py> = (Bound<'py, PyArray4<u8>>, Bound<'py, PyArray1<u8>>);
@@ -60,6 +63,30 @@ pub(crate) mod dataset {
             return Err(raised.into());
         }
         Ok(result?)
+    }
+
+    /// Images (N, C, H, W), changed by chance: shift, rotation and scale in `numbers`.
+    #[pyfunction]
+    fn augment<'py>(
+        images: &Bound<'py, PyAny>,
+        numbers: [f64; 3],
+        flip: bool,
+        crop: Option<Pair>,
+        seed: u64,
+        step: u64,
+    ) -> Result<Bound<'py, PyAny>> {
+        let [shift, rotation, scale] = numbers;
+        let crop = crop.map(|Pair(size)| size);
+        let augmentation = Augmentation { shift, rotation, scale, flip, crop };
+        let precision = Precision::of(&[images])?
+            .ok_or_else(|| Error::type_error("images: expected floating-point numbers"))?;
+        with_float!(precision, T => {
+            let (py, input) = (images.py(), Input::<T>::new(images)?);
+            let view = ArrayView4::from_shape(input.dims::<4>("images")?, input.slice()?)
+                .map_err(|error| Error::value(error.to_string()))?;
+            let changed = py.detach(|| augmentation.apply(view, seed, step))?;
+            precision.finish(changed.into_dyn().into_pyarray(py))
+        })
     }
 
     /// `train` and `test` images of digits, drawn from `seed`.

@@ -12,6 +12,7 @@
 //! assert_eq!(t.len(), 3);
 //! ```
 
+mod augmentation;
 #[cfg(feature = "download")]
 mod download;
 mod error;
@@ -26,6 +27,7 @@ use std::path::Path;
 use ndarray::{Array1, Array2, Array4, ArrayView1, ArrayView4, Axis};
 use num_traits::Float;
 
+pub use augmentation::Augmentation;
 #[cfg(feature = "download")]
 pub use download::{MIRRORS, download};
 pub use error::DataError;

@@ -121,39 +121,42 @@ impl<T: Element> Engine<T> {
     }
 
     /// Leaves the gradients in the parameters: of the last forward pass, which must have been one of training. Layers before
-    /// `first` have none.
+    /// `first`, the first that learns, get none.
     pub(crate) fn backward(
         &mut self,
         layers: &mut [Box<dyn Layer<T>>],
-        dout: Tensor<T>,
+        mut dout: Tensor<T>,
         first: usize,
     ) -> Result<()> {
         let no_forward = Error::NoForward("Sequential");
         let Planned { samples, segments, .. } = self.planned.first_mut().ok_or(no_forward)?;
-        let mut dout = Some(dout);
         for segment in segments.iter_mut().rev() {
             match segment {
                 Segment::Layers(range) => {
-                    for index in (range.start.max(first)..range.end).rev() {
-                        let Some(gradient) = dout.take() else { break };
-                        if index == first {
-                            layers[index].backward_parameters(gradient)?;
-                        } else {
-                            dout = Some(layers[index].backward(gradient)?);
+                    for index in range.clone().rev() {
+                        if index < first {
+                            return Ok(());
                         }
+                        if index == first {
+                            return layers[index].backward_parameters(dout);
+                        }
+                        dout = layers[index].backward(dout)?;
                     }
                 }
                 Segment::Lanes(plan, memory) => {
-                    let Some(dy) = dout.take().map(contiguous) else { break };
-                    if plan.layers.start <= first {
-                        run::backward(plan, layers, memory, elements(&dy), &mut [])?;
-                    } else {
-                        let mut dx =
-                            memory.input_gradients.take(&shape(*samples, &plan.input_shape));
-                        run::backward(plan, layers, memory, elements(&dy), elements_mut(&mut dx))?;
-                        memory.input_gradients.keep(&dx);
-                        dout = Some(dx);
+                    if plan.layers.end <= first {
+                        return Ok(());
                     }
+                    let dy = contiguous(dout);
+                    if plan.layers.start <= first {
+                        let nobody = &mut [];
+                        run::backward(plan, layers, memory, elements(&dy), first, nobody)?;
+                        return Ok(());
+                    }
+                    dout = memory.input_gradients.take(&shape(*samples, &plan.input_shape));
+                    let dx = elements_mut(&mut dout);
+                    run::backward(plan, layers, memory, elements(&dy), first, dx)?;
+                    memory.input_gradients.keep(&dout);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use super::plan::{Kind, Op, Plan, Pool, Span};
 use crate::kernels::activation::{relu, relu_backward, relu_in_place};
 use crate::kernels::lanes::{self, Buffer};
-use crate::layers::{Layer, Mode, slice, slice_mut};
+use crate::layers::{Layer, Mode, forget_frozen, learns, slice, slice_mut};
 use crate::tensor::Recycled;
 use crate::{Element, kernels};
 
@@ -153,19 +153,20 @@ fn forward_op<T: Element>(
     }
 }
 
-/// From dy, the gradient by the last forward pass's output, to dx, that by its input (empty where nobody needs it); leaves the
-/// gradients by the weights in the layers.
+/// From dy, the gradient by the last forward pass's output, to dx, that by its input (empty where a layer of these, `first`, is
+/// the first of the network that learns); leaves the gradients by the weights in the layers.
 pub(super) fn backward<T: Element>(
     plan: &Plan,
     layers: &mut [Box<dyn Layer<T>>],
     memory: &mut Memory<T>,
     dy: &[T],
+    first: usize,
     dx: &mut [T],
 ) -> kernels::Result<()> {
     prepare(plan, layers, Pass::Backward, &mut memory.filters)?;
     let filters = &memory.filters;
+    let learn: Vec<bool> = plan.ops.iter().map(|op| learns(&*layers[op.layer])).collect();
     let [inputs, outputs] = plan.features();
-    let wanted = !dx.is_empty();
     if memory.gradients.len() < plan.tasks() * plan.gradient_len {
         memory.gradients = Buffer::new(plan.tasks() * plan.gradient_len);
     }
@@ -186,9 +187,13 @@ pub(super) fn backward<T: Element>(
             for (group, memory) in plan.groups_of(task).zip(memories) {
                 let dy = &dy[plan.part(group, outputs)];
                 lanes::gather(dy, outputs, &mut dy_here[..outputs * plan.lanes])?;
-                for (index, op) in plan.ops.iter().enumerate().rev() {
-                    let dx = if index > 0 || wanted { op.input.len } else { 0 };
+                for (op, &learns) in plan.ops.iter().zip(&learn).rev() {
+                    if op.layer < first {
+                        break;
+                    }
+                    let dx = if op.layer > first { op.input.len } else { 0 };
                     let (dy, dx) = (&mut dy_here[..op.output.len], &mut dx_here[..dx]);
+                    let gradients = if learns { &mut *gradients } else { &mut [] };
                     backward_op(op, filters, memory, unpooled, dy, dx, gradients)?;
                     std::mem::swap(&mut dy_here, &mut dx_here);
                 }
@@ -199,18 +204,20 @@ pub(super) fn backward<T: Element>(
             Ok(())
         })
     })?;
-    for op in &plan.ops {
+    for (op, learns) in plan.ops.iter().zip(learn) {
         let Kind::Convolution { plan: convolution, gradient, .. } = &op.kind else { continue };
-        let Some([w, b]) = layers[op.layer].weights_mut() else { continue };
+        let (true, Some([w, b])) = (learns, layers[op.layer].weights_mut()) else { continue };
         let (dw, db) = (slice_mut(&mut w.grad), slice_mut(&mut b.grad));
         let (gradients, stride) = (&memory.gradients, plan.gradient_len);
         convolution.weight_gradient(gradients, stride, *gradient, dw)?;
         lanes::sum_stretches(gradients, stride, gradient + convolution.gradient_len(), db)?;
+        forget_frozen([w, b]);
     }
     Ok(())
 }
 
-/// The gradient by the input, from dy to dx (empty where nobody needs it); adds those by the weights to `gradients`.
+/// The gradient by the input, from dy to dx (empty where nobody needs it); adds those by the weights to `gradients` (empty where
+/// they do not learn).
 fn backward_op<T: Element>(
     op: &Op,
     filters: &[T],
@@ -234,10 +241,12 @@ fn backward_op<T: Element>(
                 }
                 None => dy,
             };
-            let (dw, db) = gradients[*gradient..].split_at_mut(plan.gradient_len());
-            let db = &mut db[..plan.geometry().weight()[0]];
             let x = &memory[op.input.range()];
-            plan.add_weight_gradient(x, dy, dw, db)?;
+            if !gradients.is_empty() {
+                let (dw, db) = gradients[*gradient..].split_at_mut(plan.gradient_len());
+                let db = &mut db[..plan.geometry().weight()[0]];
+                plan.add_weight_gradient(x, dy, dw, db)?;
+            }
             if dx.is_empty() {
                 return Ok(());
             }

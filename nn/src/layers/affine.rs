@@ -42,18 +42,22 @@ impl<T: Element> Affine<T> {
         [self.w.value.shape()[0], self.w.value.shape()[1]]
     }
 
-    /// dW and db; returns x's shape.
+    /// dW and db, where they learn; returns x's shape.
     fn gradients(&mut self, dout: &Tensor<T>) -> Result<Vec<usize>> {
         let [inputs, outputs] = self.size();
         let x = self.x.as_ref().ok_or(Error::NoForward("Affine"))?;
         let batch = x.shape()[0];
         check_gradient("Affine", dout.shape(), &[batch, outputs])?;
         let (x_matrix, dout) = (elements(x), elements(dout));
-        let x_matrix = MatRef::new(x_matrix, [batch, inputs])?;
-        let dw = MatMut::new(slice_mut(&mut self.w.grad), [inputs, outputs])?;
-        let dout_matrix = MatRef::new(dout, [batch, outputs])?;
-        gemm(T::one(), x_matrix.t(), dout_matrix, T::zero(), dw)?;
-        sum_axis([1, batch, outputs], dout, slice_mut(&mut self.b.grad))?;
+        if !self.w.frozen {
+            let x_matrix = MatRef::new(x_matrix, [batch, inputs])?;
+            let dw = MatMut::new(slice_mut(&mut self.w.grad), [inputs, outputs])?;
+            let dout_matrix = MatRef::new(dout, [batch, outputs])?;
+            gemm(T::one(), x_matrix.t(), dout_matrix, T::zero(), dw)?;
+        }
+        if !self.b.frozen {
+            sum_axis([1, batch, outputs], dout, slice_mut(&mut self.b.grad))?;
+        }
         Ok(x.shape().to_vec())
     }
 }

@@ -2,7 +2,9 @@
 
 use ndarray::ArrayD;
 
-use crate::layers::{Layer, Mode, Parameter, Role, check_gradient, slice, slice_mut};
+use crate::layers::{
+    Layer, Mode, Parameter, Role, check_gradient, forget_frozen, slice, slice_mut,
+};
 use crate::tensor::{contiguous, elements, elements_mut, zeros};
 use crate::{Element, Error, Result, Tensor, kernels};
 use kernels::batch_norm::{
@@ -23,6 +25,8 @@ const EPSILON: f64 = 10e-7;
 
 /// Subtracts the batch's mean, divides by its standard deviation, scales by gamma and shifts by beta; when testing, by running
 /// statistics instead (chapter 6; Ioffe and Szegedy 2015).
+///
+/// Where gamma and beta are frozen, training is as testing: with the running statistics, which stay as they are.
 #[derive(Debug, Clone)]
 pub struct BatchNormalization<T: Element> {
     gamma: Parameter<T>,
@@ -31,10 +35,18 @@ pub struct BatchNormalization<T: Element> {
     momentum: T,
     running_mean: ArrayD<T>,
     running_var: ArrayD<T>,
-    last: Option<Normalised<T>>,
+    last: Option<Last<T>>,
 }
 
 /// What `backward` needs.
+#[derive(Debug, Clone)]
+enum Last<T: Element> {
+    /// The batch's own statistics were used.
+    Batch(Normalised<T>),
+    /// Those of earlier batches, on a batch of this shape.
+    Running(Vec<usize>),
+}
+
 #[derive(Debug, Clone)]
 struct Normalised<T: Element> {
     x: Tensor<T>,
@@ -78,6 +90,23 @@ impl<T: Element> BatchNormalization<T> {
         }
         Ok(shape)
     }
+
+    /// dout·gamma/√(var + ε) with the running variance: the gradient where that is a constant.
+    fn scale(&self, dout: &Tensor<T>) -> Result<Tensor<T>> {
+        let shape = self.shape(dout.shape())?;
+        let (mut dx, no_shift) = (zeros(dout.shape()), vec![T::zero(); shape[1]]);
+        batch_norm_inference(
+            shape,
+            elements(dout),
+            slice(&self.gamma.value),
+            &no_shift,
+            &no_shift,
+            slice(&self.running_var),
+            T::of(EPSILON),
+            elements_mut(&mut dx),
+        )?;
+        Ok(dx)
+    }
 }
 
 impl<T: Element> Layer<T> for BatchNormalization<T> {
@@ -99,9 +128,13 @@ impl<T: Element> Layer<T> for BatchNormalization<T> {
         let (gamma, beta, epsilon) =
             (slice(&self.gamma.value), slice(&self.beta.value), T::of(EPSILON));
         let (x_elements, y_elements) = (elements(&x), elements_mut(&mut y));
-        if mode == Mode::Test {
+        let frozen = self.gamma.frozen && self.beta.frozen;
+        if mode == Mode::Test || frozen {
             let (mean, var) = (slice(&self.running_mean), slice(&self.running_var));
             batch_norm_inference(shape, x_elements, gamma, beta, mean, var, epsilon, y_elements)?;
+            if mode != Mode::Test {
+                self.last = Some(Last::Running(x.shape().to_vec()));
+            }
             return Ok(y);
         }
         let mut mean = vec![T::zero(); shape[1]];
@@ -113,14 +146,20 @@ impl<T: Element> Layer<T> for BatchNormalization<T> {
                 *running = self.momentum * *running + (T::one() - self.momentum) * batch;
             }
         }
-        self.last = Some(Normalised { x, shape, mean, inv_std });
+        self.last = Some(Last::Batch(Normalised { x, shape, mean, inv_std }));
         Ok(y)
     }
 
     /// The gradient of the last forward pass in training: by the batch's statistics too.
     fn backward(&mut self, dout: Tensor<T>) -> Result<Tensor<T>> {
         let Normalised { x, shape, mean, inv_std } =
-            self.last.as_ref().ok_or(Error::NoForward("BatchNormalization"))?;
+            match self.last.as_ref().ok_or(Error::NoForward("BatchNormalization"))? {
+                Last::Batch(last) => last,
+                Last::Running(shape) => {
+                    check_gradient("BatchNormalization", dout.shape(), shape)?;
+                    return self.scale(&contiguous(dout));
+                }
+            };
         check_gradient("BatchNormalization", dout.shape(), x.shape())?;
         let dout = contiguous(dout);
         let mut dx = zeros(x.shape());
@@ -135,6 +174,7 @@ impl<T: Element> Layer<T> for BatchNormalization<T> {
             slice_mut(&mut self.gamma.grad),
             slice_mut(&mut self.beta.grad),
         )?;
+        forget_frozen([&mut self.gamma, &mut self.beta]);
         Ok(dx)
     }
 

@@ -2,7 +2,9 @@
 
 use ndarray::ArrayD;
 
-use crate::layers::{Layer, Mode, Operation, Parameter, Role, check_gradient, slice, slice_mut};
+use crate::layers::{
+    Layer, Mode, Operation, Parameter, Role, check_gradient, forget_frozen, slice, slice_mut,
+};
 use crate::tensor::{contiguous, elements, elements_mut, zeros};
 use crate::{Element, Error, Result, Tensor, kernels};
 use kernels::conv::{self, ConvGeometry, Window};
@@ -52,12 +54,17 @@ impl<T: Element> Convolution<T> {
         }
     }
 
-    /// dW and db.
+    /// dW and db, where they learn.
     fn gradients(&mut self, dout: &Tensor<T>) -> Result<()> {
         let (x, geometry) = self.x.as_ref().ok_or(Error::NoForward("Convolution"))?;
         check_gradient("Convolution", dout.shape(), &geometry.output())?;
+        if self.w.frozen && self.b.frozen {
+            return Ok(());
+        }
         let (dw, db) = (slice_mut(&mut self.w.grad), slice_mut(&mut self.b.grad));
-        Ok(conv::backward_weight(geometry, elements(x), elements(dout), dw, Some(db))?)
+        conv::backward_weight(geometry, elements(x), elements(dout), dw, Some(db))?;
+        forget_frozen([&mut self.w, &mut self.b]);
+        Ok(())
     }
 }
 
@@ -102,6 +109,7 @@ impl<T: Element> Layer<T> for Convolution<T> {
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<T>> {
         vec![&mut self.w, &mut self.b]
     }
+
     fn operation(&self) -> Operation {
         Operation::Convolution(self.w.value.shape()[0], self.window)
     }

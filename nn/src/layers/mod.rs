@@ -4,20 +4,30 @@ mod activation;
 mod affine;
 mod arithmetic;
 mod batch_normalization;
+mod chain;
+mod concat;
 mod convolution;
 mod dropout;
 mod flatten;
+mod global_pooling;
 mod pooling;
+mod residual;
+mod response_normalization;
 mod softmax_with_loss;
 
 pub use activation::{Relu, Sigmoid, Tanh};
 pub use affine::Affine;
 pub use arithmetic::{AddLayer, MulLayer};
 pub use batch_normalization::{BatchNormalization, Statistics};
+pub use chain::Chain;
+pub use concat::Concat;
 pub use convolution::Convolution;
 pub use dropout::Dropout;
 pub use flatten::Flatten;
+pub use global_pooling::GlobalAveragePooling;
 pub use pooling::{AveragePooling, MaxPooling};
+pub use residual::Residual;
+pub use response_normalization::LocalResponseNormalization;
 pub use softmax_with_loss::SoftmaxWithLoss;
 
 use std::fmt::Debug;
@@ -75,6 +85,8 @@ pub struct Parameter<T> {
     pub value: ArrayD<T>,
     /// The gradient of the last backward pass, in the shape of `value`; zeros before the first.
     pub grad: ArrayD<T>,
+    /// Whether it stays as it is: no gradient is taken and no optimizer changes it.
+    pub frozen: bool,
 }
 
 impl<T: Element> Parameter<T> {
@@ -85,12 +97,18 @@ impl<T: Element> Parameter<T> {
         } else {
             value.as_standard_layout().into_owned()
         };
-        Self { role, grad: ArrayD::zeros(value.raw_dim()), value }
+        Self { role, grad: ArrayD::zeros(value.raw_dim()), value, frozen: false }
     }
 
     /// A parameter that is `value` everywhere.
     pub fn full(role: Role, shape: &[usize], value: T) -> Self {
         Self::new(role, ArrayD::from_elem(IxDyn(shape), value))
+    }
+
+    /// Keeps it as it is from now on, or lets it learn again; the gradient is zeros until the next backward pass.
+    pub fn freeze(&mut self, frozen: bool) {
+        self.frozen = frozen;
+        self.grad.fill(T::zero());
     }
 
     /// The elements of the value and of the gradient, the first to be changed by an optimizer.
@@ -187,6 +205,16 @@ pub trait Layer<T: Element>: Debug + Send {
         let parameters = self.parameters_mut().into_iter();
         parameters.map(|parameter| (parameter.role.prefix(), &mut parameter.value)).collect()
     }
+
+    /// The chains of layers inside, of a layer that contains layers.
+    fn chains(&self) -> Vec<&Chain<T>> {
+        Vec::new()
+    }
+}
+
+/// Whether a layer has a parameter that is not frozen.
+pub(crate) fn learns<T: Element>(layer: &dyn Layer<T>) -> bool {
+    layer.parameters().iter().any(|parameter| !parameter.frozen)
 }
 
 /// Checks that `dout` has the shape of the output that a forward pass gave.
@@ -195,4 +223,13 @@ pub(crate) fn check_gradient(layer: &'static str, found: &[usize], output: &[usi
         return Ok(());
     }
     Err(Error::shape(format!("{layer}: dout"), found, format!("the output's, {output:?}")))
+}
+
+/// Makes the gradients of frozen parameters zeros, where they came with those of others.
+pub(crate) fn forget_frozen<T: Element>(parameters: [&mut Parameter<T>; 2]) {
+    for parameter in parameters {
+        if parameter.frozen {
+            parameter.grad.fill(T::zero());
+        }
+    }
 }

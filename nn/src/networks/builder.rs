@@ -3,8 +3,9 @@ use ndarray::ArrayD;
 use super::Sequential;
 use crate::init::{WeightInit, WeightRng};
 use crate::layers::{
-    Affine, AveragePooling, BatchNormalization, Convolution, Dropout, Flatten, Layer, MaxPooling,
-    Relu, Sigmoid, Statistics, Tanh,
+    Affine, AveragePooling, BatchNormalization, Chain, Concat, Convolution, Dropout, Flatten,
+    GlobalAveragePooling, Layer, LocalResponseNormalization, MaxPooling, Relu, Residual, Sigmoid,
+    Statistics, Tanh,
 };
 use crate::{Element, Error, Result, kernels};
 use kernels::conv::Window;
@@ -42,6 +43,11 @@ impl<T: Element> SequentialBuilder<T> {
     /// Adds a layer of any kind.
     pub fn layer(self, layer: impl Layer<T> + 'static) -> Self {
         self.add(|_, _| Ok(layer))
+    }
+
+    /// Adds a layer whose numbers may have been refused when it was made: `builder.try_layer(Dropout::new(ratio, 7))`.
+    pub fn try_layer(self, layer: Result<impl Layer<T> + 'static>) -> Self {
+        self.add(|_, _| layer)
     }
 
     /// Adds the layer that `make` makes for its input.
@@ -90,6 +96,16 @@ impl<T: Element> SequentialBuilder<T> {
         self.layer(AveragePooling::new(window))
     }
 
+    /// The mean of each channel.
+    pub fn global_average_pooling(self) -> Self {
+        self.layer(GlobalAveragePooling::new())
+    }
+
+    /// Local response normalisation with AlexNet's numbers.
+    pub fn local_response_normalization(self) -> Self {
+        self.layer(LocalResponseNormalization::alex_net())
+    }
+
     /// max(0, x).
     pub fn relu(self) -> Self {
         self.layer(Relu::new())
@@ -128,6 +144,61 @@ impl<T: Element> SequentialBuilder<T> {
         })
     }
 
+    /// What the layers of `body` give, added to their input, whose shape they must keep.
+    pub fn residual(self, body: impl FnOnce(Self) -> Self) -> Self {
+        self.residual_with(body, |shortcut| shortcut)
+    }
+
+    /// What the layers of `body` give, added to what those of `shortcut` give: a 1×1 convolution, say, where the body changes the
+    /// shape.
+    pub fn residual_with(
+        self,
+        body: impl FnOnce(Self) -> Self,
+        shortcut: impl FnOnce(Self) -> Self,
+    ) -> Self {
+        let (builder, body) = self.chain(body);
+        let (builder, shortcut) = builder.chain(shortcut);
+        builder.add(|_, _| Ok(Residual::new(body?, shortcut?)))
+    }
+
+    /// Branches side by side, their outputs joined along the channels.
+    ///
+    /// ```
+    /// use kasoku_nn::init::WeightInit::He;
+    /// use kasoku_nn::kernels::conv::Window;
+    /// use kasoku_nn::networks::Sequential;
+    ///
+    /// let network = Sequential::<f32>::builder(&[12, 14, 14], 1)
+    ///     .concat(|branches| {
+    ///         branches
+    ///             .branch(|chain| chain.convolution(8, Window::new(1, 1), He).relu())
+    ///             .branch(|chain| {
+    ///                 let chain = chain.convolution(6, Window::new(1, 1), He).relu();
+    ///                 chain.convolution(12, Window::new(3, 3).pad(1), He).relu()
+    ///             })
+    ///     })
+    ///     .global_average_pooling()
+    ///     .affine(10, He)
+    ///     .build()?;
+    /// assert_eq!(network.layers()[0].output_shape(&[12, 14, 14])?, [20, 14, 14]);
+    /// # Ok::<(), kasoku_nn::Error>(())
+    /// ```
+    pub fn concat(self, branches: impl FnOnce(Branches<T>) -> Branches<T>) -> Self {
+        let Branches { builder, chains } = branches(Branches { builder: self, chains: Vec::new() });
+        builder.add(|_, _| Concat::new(chains.into_iter().collect::<Result<_>>()?))
+    }
+
+    /// The layers that `build` adds to a chain which begins where this one ends. They share its random numbers and the numbers of
+    /// its dropouts, so that no two layers have the same.
+    fn chain(mut self, build: impl FnOnce(Self) -> Self) -> (Self, Result<Chain<T>>) {
+        let Ok(shape) = &self.shape else { return (self, Ok(Chain::new(Vec::new()))) };
+        let begin = Ok(shape.clone());
+        let (layers, shape) = (std::mem::take(&mut self.layers), self.shape);
+        let built = build(Self { shape: begin, ..self });
+        let chain = built.shape.map(|_| Chain::new(built.layers));
+        (Self { layers, shape, ..built }, chain)
+    }
+
     /// The penalty ½·λ·ΣW² on the loss.
     pub fn weight_decay(self, lambda: f64) -> Self {
         Self { weight_decay: lambda, ..self }
@@ -140,5 +211,24 @@ impl<T: Element> SequentialBuilder<T> {
     pub fn build(self) -> Result<Sequential<T>> {
         self.shape?;
         Ok(Sequential::new(self.layers, self.input, self.weight_decay, self.seed))
+    }
+}
+
+/// The branches of a [`SequentialBuilder::concat`] in the making.
+#[derive(Debug)]
+pub struct Branches<T: Element> {
+    builder: SequentialBuilder<T>,
+    chains: Vec<Result<Chain<T>>>,
+}
+
+impl<T: Element> Branches<T> {
+    /// Adds a branch of the layers that `build` adds to the input.
+    pub fn branch(
+        mut self,
+        build: impl FnOnce(SequentialBuilder<T>) -> SequentialBuilder<T>,
+    ) -> Self {
+        let (builder, chain) = self.builder.chain(build);
+        self.chains.push(chain);
+        Self { builder, ..self }
     }
 }

@@ -4,10 +4,13 @@
 
 mod book;
 mod builder;
+mod ensemble;
 mod sequential;
+mod summary;
 
 pub use book::{
     Activation, DeepConvNet, MultiLayerNet, MultiLayerNetExtend, SimpleConvNet, TwoLayerNet,
 };
-pub use builder::SequentialBuilder;
+pub use builder::{Branches, SequentialBuilder};
+pub use ensemble::Ensemble;
 pub use sequential::{IntoTensor, Sequential};

@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::fmt;
+use std::ops::RangeBounds;
 
 use ndarray::{Array, Array2, ArrayD, ArrayView, Dimension, Ix2};
 
@@ -7,7 +7,7 @@ use super::SequentialBuilder;
 use crate::engine::Engine;
 use crate::functions::Labels;
 use crate::gradient::numerical_gradient;
-use crate::layers::{Layer, Mode, Parameter, Role, SoftmaxWithLoss, slice};
+use crate::layers::{Layer, Mode, Parameter, Role, SoftmaxWithLoss, learns, slice};
 use crate::optimizers::Optimizer;
 use crate::tensor::{contiguous, elements, reshape};
 use crate::trainer::accuracy;
@@ -135,6 +135,46 @@ impl<T: Element> Sequential<T> {
         numbered(parameters, |parameter| parameter.role.prefix())
     }
 
+    /// Freezes layers, by their numbers from 0 on, for transfer learning: their parameters stay as they are, batch normalisation
+    /// computes with its running statistics and leaves them alone, and the way back ends at the first layer that learns. Dropout
+    /// goes on. A single parameter is frozen by [`Parameter::freeze`].
+    ///
+    /// ```
+    /// use kasoku_nn::networks::SimpleConvNet;
+    ///
+    /// let mut network = SimpleConvNet::default().build::<f32>(1)?;
+    /// network.freeze(..3)?; // convolution, ReLU and pooling
+    /// # Ok::<(), kasoku_nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there is no such layer.
+    pub fn freeze(&mut self, layers: impl RangeBounds<usize>) -> Result<()> {
+        self.set_frozen(layers, true)
+    }
+
+    /// Lets layers learn again that [`Sequential::freeze`] froze. An optimizer goes on with the state it had for them.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there is no such layer.
+    pub fn unfreeze(&mut self, layers: impl RangeBounds<usize>) -> Result<()> {
+        self.set_frozen(layers, false)
+    }
+
+    fn set_frozen(&mut self, layers: impl RangeBounds<usize>, frozen: bool) -> Result<()> {
+        let range = (layers.start_bound().cloned(), layers.end_bound().cloned());
+        let count = self.layers.len();
+        let Some(layers) = self.layers.get_mut(range) else {
+            let value = format!("{range:?}");
+            let expected = format!("a range of the {count} layers");
+            return Err(Error::Argument { name: "the layers to freeze", value, expected });
+        };
+        for parameter in layers.iter_mut().flat_map(|layer| layer.parameters_mut()) {
+            parameter.freeze(frozen);
+        }
+        Ok(())
+    }
+
     /// Everything that is saved: the parameters, and what layers keep beside them, with their names.
     pub fn state(&mut self) -> Vec<(String, &mut ArrayD<T>)> {
         let state: Vec<_> = self.layers.iter_mut().flat_map(|layer| layer.state()).collect();
@@ -215,7 +255,8 @@ impl<T: Element> Sequential<T> {
         Ok(predicted.iter().zip(labels).filter(|(predicted, label)| predicted == label).count())
     }
 
-    /// The loss of a batch as when training, by a forward and a backward pass; the gradients are left in the parameters.
+    /// The loss of a batch as when training, by a forward and a backward pass; the gradients are left in the parameters (of those
+    /// that are frozen, zeros).
     ///
     /// # Errors
     /// As [`Sequential::loss`].
@@ -228,13 +269,13 @@ impl<T: Element> Sequential<T> {
         let mode = self.train_mode();
         let loss = self.forward_loss(x.into_tensor(), &t, mode)?;
         let dout = self.loss.backward(&t)?;
-        let first = self.layers.iter().position(|layer| !layer.parameters().is_empty());
+        let first = self.layers.iter().position(|layer| learns(&**layer));
         let first = first.unwrap_or(self.layers.len());
         self.engine.backward(&mut self.layers, dout, first)?;
         if self.weight_decay != 0.0 {
             let decay = T::of(self.weight_decay);
             for (_, parameter) in self.parameters_mut() {
-                if parameter.role == Role::Weight {
+                if parameter.role == Role::Weight && !parameter.frozen {
                     parameter.grad.scaled_add(decay, &parameter.value);
                 }
             }
@@ -260,7 +301,8 @@ impl<T: Element> Sequential<T> {
         Ok(loss)
     }
 
-    /// The gradients by central differences of the training loss, with their names: slow, to check [`Sequential::gradient`].
+    /// The gradients by central differences of the training loss, with their names: slow, to check [`Sequential::gradient`]. As
+    /// there, frozen parameters have zeros.
     ///
     /// # Errors
     /// As [`Sequential::gradient`].
@@ -273,7 +315,12 @@ impl<T: Element> Sequential<T> {
         let names: Vec<String> = self.parameters().into_iter().map(|(name, _)| name).collect();
         let mut gradients = Vec::new();
         for (index, name) in names.into_iter().enumerate() {
-            let mut value = self.parameters()[index].1.value.clone();
+            let parameter = self.parameters()[index].1;
+            if parameter.frozen {
+                gradients.push((name, ArrayD::zeros(parameter.value.raw_dim())));
+                continue;
+            }
+            let mut value = parameter.value.clone();
             let gradient = numerical_gradient(
                 |value| {
                     self.parameters_mut()[index].1.value.assign(value);
@@ -336,19 +383,4 @@ fn numbered<I>(items: Vec<I>, prefix: impl Fn(&I) -> &'static str) -> Vec<(Strin
     };
     let names: Vec<_> = items.iter().map(name).collect();
     names.into_iter().zip(items).collect()
-}
-
-/// One line a layer: its name, the shape of its output and how many numbers it learns.
-impl<T: Element> fmt::Display for Sequential<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<20} {:>16} {:>10}", "input", format!("{:?}", self.input), "")?;
-        let mut shape = self.input.clone();
-        for layer in &self.layers {
-            shape = layer.output_shape(&shape).map_err(|_| fmt::Error)?;
-            let count: usize = layer.parameters().iter().map(|p| p.value.len()).sum();
-            let count = if count == 0 { String::new() } else { count.to_string() };
-            writeln!(f, "{:<20} {:>16} {count:>10}", layer.name(), format!("{shape:?}"))?;
-        }
-        write!(f, "{:<20} {:>16} {:>10}", "parameters", "", self.parameter_count())
-    }
 }

@@ -166,6 +166,34 @@ fn the_books_networks_agree_in_full_size() {
 }
 
 #[test]
+fn frozen_layers_take_no_part_in_the_way_back() {
+    let gradients_where = |frozen: std::ops::Range<usize>, planned| {
+        let mut network = DeepConvNet::default().build::<f64>(1).unwrap();
+        network.use_engine(planned);
+        network.freeze(frozen).unwrap();
+        let (x, labels) = batch(&network, 9);
+        network.gradient(x, aview1(&labels)).unwrap();
+        let parameters = network.parameters().into_iter();
+        let of = |(_, p): (_, &kasoku_nn::layers::Parameter<f64>)| (p.frozen, p.grad.clone());
+        parameters.map(of).collect::<Vec<_>>()
+    };
+    let all = [true, false].map(|planned| gradients_where(0..0, planned));
+    // Nothing, one convolution, some, all of them, one in the middle, everything.
+    for frozen in [0..1, 0..2, 0..7, 0..16, 5..6, 3..9, 0..19] {
+        for (planned, all) in [true, false].into_iter().zip(&all) {
+            for ((frozen, found), (_, all)) in
+                gradients_where(frozen.clone(), planned).iter().zip(all)
+            {
+                match frozen {
+                    true => assert!(found.iter().all(|&g| g == 0.0)),
+                    false => assert_eq!(found, all, "the same bits"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let run = |threads| {
         set_num_threads(threads);

@@ -5,8 +5,9 @@ use kasoku_nn::gradient::{numerical_gradient, relative_error};
 use kasoku_nn::init::WeightRng;
 use kasoku_nn::kernels::conv::Window;
 use kasoku_nn::layers::{
-    Affine, AveragePooling, BatchNormalization, Convolution, Dropout, Flatten, Layer, MaxPooling,
-    Mode, Relu, Sigmoid, SoftmaxWithLoss, Statistics, Tanh,
+    Affine, AveragePooling, BatchNormalization, Chain, Concat, Convolution, Dropout, Flatten,
+    GlobalAveragePooling, Layer, LocalResponseNormalization, MaxPooling, Mode, Relu, Residual,
+    Sigmoid, SoftmaxWithLoss, Statistics, Tanh,
 };
 use kasoku_nn::ndarray::{ArrayD, Axis, IxDyn, arr1, arr2};
 use kasoku_nn::{Error, Tensor};
@@ -133,6 +134,167 @@ fn dropout() {
 }
 
 #[test]
+fn global_average_pooling() {
+    let mut layer = GlobalAveragePooling::new();
+    check(&mut layer, &[2, 3, 4, 5]);
+    let x = normal(&[2, 3, 4, 5], 1);
+    let expected = x.mean_axis(Axis(3)).unwrap().mean_axis(Axis(2)).unwrap();
+    let y = layer.forward(x.into_shared(), TRAIN).unwrap();
+    assert!((&y - &expected).iter().all(|error| error.abs() < 1e-14));
+}
+
+/// The formula as the paper writes it.
+fn response_normalized(x: &ArrayD<f64>, n: usize, [k, alpha, beta]: [f64; 3]) -> ArrayD<f64> {
+    let channels = x.shape()[1];
+    ArrayD::from_shape_fn(x.raw_dim(), |at| {
+        let [sample, i, row, column] = [at[0], at[1], at[2], at[3]];
+        let around = i.saturating_sub(n / 2)..=(i + n / 2).min(channels - 1);
+        let sum: f64 = around.map(|j| x[[sample, j, row, column]].powi(2)).sum();
+        x[&at] / (k + alpha * sum).powf(beta)
+    })
+}
+
+#[test]
+fn local_response_normalization() {
+    let numbers =
+        [(5, [2.0, 1e-4, 0.75]), (3, [1.0, 0.8, 0.75]), (1, [0.5, 0.3, 1.5]), (7, [1.0, 2.0, 0.0])];
+    for (n, [k, alpha, beta]) in numbers {
+        let mut layer = LocalResponseNormalization::new(n, k, alpha, beta).unwrap();
+        for channels in [1, 2, 6] {
+            let shape = [2, channels, 3, 4];
+            check(&mut layer, &shape);
+            let x = normal(&shape, 1);
+            let y = layer.forward(x.clone().into_shared(), TRAIN).unwrap();
+            let expected = response_normalized(&x, n, [k, alpha, beta]);
+            assert!((&y - &expected).iter().all(|error| error.abs() < 1e-14), "n = {n}");
+        }
+    }
+}
+
+fn chain(layers: Vec<Box<dyn Layer<f64>>>) -> Chain<f64> {
+    Chain::new(layers)
+}
+
+fn convolution_of(
+    filters: usize,
+    channels: usize,
+    size: usize,
+    seed: u64,
+) -> Box<Convolution<f64>> {
+    let (w, b) = (normal(&[filters, channels, size, size], seed), normal(&[filters], seed + 1));
+    let window = Window::new(size, size).pad(size / 2);
+    Box::new(Convolution::new(w, b, window).unwrap())
+}
+
+fn batch_norm_of(channels: usize) -> Box<BatchNormalization<f64>> {
+    Box::new(BatchNormalization::new(channels, Statistics::PerChannel, 0.9))
+}
+
+#[test]
+fn residual() {
+    let none = || chain(Vec::new());
+    let body = || {
+        chain(vec![
+            convolution_of(2, 2, 3, 3),
+            Box::new(Sigmoid::new()),
+            batch_norm_of(2),
+            convolution_of(2, 2, 1, 5),
+        ])
+    };
+    check(&mut Residual::new(body(), none()), &[3, 2, 4, 5]);
+    let wider = chain(vec![convolution_of(5, 2, 3, 7), Box::new(Tanh::new())]);
+    let shortcut = chain(vec![convolution_of(5, 2, 1, 9)]);
+    check(&mut Residual::new(wider, shortcut), &[3, 2, 4, 5]);
+    // One in another, the body ending with a layer that keeps its output, and a body without parameters.
+    let inner: Vec<Box<dyn Layer<f64>>> =
+        vec![Box::new(Residual::new(body(), none())), Box::new(Tanh::new())];
+    check(&mut Residual::new(chain(inner), none()), &[2, 2, 4, 3]);
+    check(&mut Residual::new(chain(vec![Box::new(Tanh::new())]), none()), &[2, 7]);
+    let doubled = Residual::new(none(), none()).forward(normal(&[2, 3], 1).into_shared(), TRAIN);
+    assert_eq!(doubled.unwrap(), normal(&[2, 3], 1) * 2.0);
+}
+
+#[test]
+fn concat() {
+    let branches = || {
+        vec![
+            chain(vec![convolution_of(2, 3, 1, 3)]),
+            chain(vec![
+                convolution_of(2, 3, 1, 5),
+                Box::new(Sigmoid::new()),
+                convolution_of(4, 2, 3, 7),
+            ]),
+            chain(vec![
+                Box::new(MaxPooling::new(Window::new(3, 3).pad(1))),
+                convolution_of(1, 3, 1, 9),
+            ]),
+            chain(Vec::new()),
+        ]
+    };
+    let mut layer = Concat::new(branches()).unwrap();
+    check(&mut layer, &[2, 3, 4, 5]);
+    assert_eq!(layer.parameters().len(), 8);
+    let x = normal(&[2, 3, 4, 5], 1).into_shared();
+    let y = layer.forward(x.clone(), TRAIN).unwrap();
+    assert_eq!(y.shape(), [2, 10, 4, 5]);
+    let mut start = 0;
+    for mut branch in branches() {
+        let part = branch.forward(x.clone(), TRAIN).unwrap();
+        let end = start + part.shape()[1];
+        assert_eq!(y.slice_axis(Axis(1), (start..end).into()), part);
+        start = end;
+    }
+    let vectors = vec![
+        chain(vec![Box::new(Affine::new(normal(&[6, 4], 3), normal(&[4], 4)).unwrap())]),
+        chain(vec![Box::new(Tanh::new())]),
+    ];
+    check(&mut Concat::new(vectors).unwrap(), &[3, 6]);
+}
+
+#[test]
+fn what_does_not_fit_in_containers_is_an_error_that_says_what_does() {
+    let none = || chain(Vec::new());
+    let dout = || Tensor::<f64>::zeros(IxDyn(&[2, 2, 5, 5]));
+    let mut residual = Residual::new(chain(vec![convolution_of(3, 2, 3, 3)]), none());
+    assert!(matches!(residual.backward(dout()), Err(Error::NoForward("Residual"))));
+    let messages = [
+        residual.output_shape(&[2, 5, 5]).unwrap_err().to_string(),
+        residual.forward(dout(), TRAIN).unwrap_err().to_string(),
+    ];
+    for (message, shapes) in
+        messages.iter().zip([["[3, 5, 5]", "[2, 5, 5]"], ["[2, 3, 5, 5]", "[2, 2, 5, 5]"]])
+    {
+        assert!(shapes.iter().all(|shape| message.contains(shape)), "{message}");
+    }
+    let strided = MaxPooling::new(Window::new(2, 2).stride(2));
+    let mut concat = Concat::new(vec![none(), chain(vec![Box::new(strided)])]).unwrap();
+    assert!(matches!(concat.backward(dout()), Err(Error::NoForward("Concat"))));
+    let message = concat.forward(dout(), TRAIN).unwrap_err().to_string();
+    assert!(message.contains("[2, 2, 2, 2]") && message.contains("[2, 2, 5, 5]"), "{message}");
+    assert!(concat.output_shape(&[2, 5, 5]).is_err());
+    let mut twice = Concat::new(vec![none(), none()]).unwrap();
+    twice.forward(dout(), TRAIN).unwrap();
+    let message = twice.backward(dout()).unwrap_err().to_string();
+    assert!(message.contains("[2, 4, 5, 5]"), "{message}");
+    assert!(Concat::<f64>::new(Vec::new()).unwrap_err().to_string().contains("at least one"));
+
+    let mut pooling = GlobalAveragePooling::new();
+    assert!(pooling.backward(dout()).is_err());
+    assert!(pooling.forward(Tensor::<f64>::zeros(IxDyn(&[2, 3])), TRAIN).is_err());
+    assert!(pooling.forward(Tensor::<f64>::zeros(IxDyn(&[2, 3, 0, 4])), TRAIN).is_err());
+    let refused = |n, k, alpha, beta| {
+        LocalResponseNormalization::<f64>::new(n, k, alpha, beta).unwrap_err().to_string()
+    };
+    assert!(refused(4, 2.0, 1e-4, 0.75).starts_with("n is 4, expected an odd"));
+    assert!(refused(5, 0.0, 1e-4, 0.75).starts_with("k is 0"));
+    assert!(refused(5, 2.0, f64::NAN, 0.75).starts_with("alpha is NaN"));
+    assert!(refused(5, 2.0, 1e-4, -1.0).starts_with("beta is -1"));
+    let mut normalization = LocalResponseNormalization::<f64>::alex_net();
+    assert!(normalization.backward(dout()).is_err());
+    assert!(normalization.forward(Tensor::zeros(IxDyn(&[2, 3])), TRAIN).is_err());
+}
+
+#[test]
 fn softmax_with_loss() {
     let mut layer = SoftmaxWithLoss::new();
     let labels = arr1(&[2usize, 0]);
@@ -167,7 +329,12 @@ fn no_samples() {
     let window = Window::new(3, 3);
     let mut convolution =
         Convolution::new(normal(&[4, 2, 3, 3], 3), normal(&[4], 4), window).unwrap();
-    let layers: [(&mut dyn Layer<f64>, &[usize]); 3] = [
+    let residual = Residual::new(chain(vec![convolution_of(2, 2, 3, 3)]), chain(Vec::new()));
+    let mut concat = Concat::new(vec![chain(vec![Box::new(residual)]), chain(Vec::new())]).unwrap();
+    let layers: [(&mut dyn Layer<f64>, &[usize]); 6] = [
+        (&mut concat, &[0, 2, 5, 5]),
+        (&mut GlobalAveragePooling::new(), &[0, 2, 5, 5]),
+        (&mut LocalResponseNormalization::alex_net(), &[0, 2, 5, 5]),
         (&mut affine, &[0, 6]),
         (&mut convolution, &[0, 2, 5, 5]),
         (&mut MaxPooling::new(window), &[0, 2, 5, 5]),

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use kasoku_nn::data::{Split, synthetic_split};
+use kasoku_nn::data::{Augmentation, Split, synthetic_split};
 use kasoku_nn::kernels::set_num_threads;
 use kasoku_nn::networks::{DeepConvNet, MultiLayerNet, Sequential, SimpleConvNet};
 use kasoku_nn::optimizers::{Adam, Optimizer, Sgd};
@@ -119,6 +119,25 @@ fn schedules_change_the_learning_rate_and_put_it_back() {
     close(cosine[0], 0.1);
     close(cosine[5], 0.05);
     close(run(Schedule::Custom(|done| 1.0 - done))[5], 0.05);
+}
+
+#[test]
+fn augmentation_changes_what_is_learned_the_same_way_each_time() {
+    let augmentation = Augmentation { shift: 2.0, rotation: 10.0, ..Augmentation::default() };
+    let run = |augmentation, seed| {
+        train(&Trainer { augmentation, seed, epochs: 1, ..quick() }, &mut mlp()).losses
+    };
+    let augmented = run(Some(augmentation), 1);
+    assert_eq!(run(Some(augmentation), 1), augmented);
+    assert_ne!(run(None, 1), augmented);
+    assert_eq!(run(Some(Augmentation::default()), 1), run(None, 1));
+
+    let Split { train, test } = digits();
+    let trainer =
+        Trainer { augmentation: Some(Augmentation { scale: 2.0, ..augmentation }), ..quick() };
+    let mut sgd = Sgd::new(0.1, 0.0);
+    let failed = trainer.train(&mut mlp(), &train, &test, &mut sgd, |_| GO_ON);
+    assert!(failed.unwrap_err().to_string().contains("scale is 2"));
 }
 
 #[test]

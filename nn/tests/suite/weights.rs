@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use half::f16;
 use kasoku_nn::ndarray::{Array1, Array2};
 use kasoku_nn::networks::{MultiLayerNet, MultiLayerNetExtend, Sequential};
-use kasoku_nn::weights::{check_path, load, save};
+use kasoku_nn::weights::{Precision, check_path, load, save, save_as};
 use kasoku_nn::{Element, init::WeightRng};
 use ndarray_npy::{NpzReader, NpzWriter};
 
@@ -46,6 +47,53 @@ fn weights_come_back_as_they_went() {
     }
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
     assert_eq!(left.len(), 2, "no temporary file is left");
+}
+
+#[test]
+fn half_precision_takes_half_the_space_and_loads_into_any_network() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["w.safetensors", "w.npz"] {
+        let [whole, half] =
+            ["", "half-"].map(|prefix| folder.path().join(format!("{prefix}{name}")));
+        let mut saved = network::<f32>(200, 1);
+        save(&mut saved, &whole).unwrap();
+        save_as(&mut saved, &half, Precision::Half).unwrap();
+        let [whole, size] = [&whole, &half].map(|path| fs::metadata(path).unwrap().len());
+        assert!(size < 6 * whole / 10, "{size} bytes of {whole}");
+        let rounded = |(name, numbers): (String, Vec<f64>)| {
+            (
+                name,
+                numbers.into_iter().map(|x| f16::from_f32(x as f32).to_f64()).collect::<Vec<_>>(),
+            )
+        };
+        let expected: Vec<_> = state(&mut saved).into_iter().map(rounded).collect();
+        let mut wide = network::<f64>(200, 3);
+        load(&mut wide, &half).unwrap();
+        assert_eq!(state(&mut wide), expected);
+        let mut narrow = network::<f32>(200, 3);
+        load(&mut narrow, &half).unwrap();
+        assert_eq!(state(&mut narrow), expected);
+    }
+}
+
+#[test]
+fn numbers_too_large_for_the_precision_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.npz");
+    let mut network = network::<f64>(5, 1);
+    let save_with = |network: &mut Sequential<f64>, x: f64, precision| {
+        network.parameters_mut()[0].1.value[[1, 2]] = x;
+        save_as(network, &path, precision).map_err(|error| error.to_string())
+    };
+    // The largest that rounds to 65504, and the smallest that does not.
+    save_with(&mut network, -65519.9, Precision::Half).unwrap();
+    let message = save_with(&mut network, 65520.0, Precision::Half).unwrap_err();
+    assert!(message.contains("tensor W1 holds 65520, too large for F16"), "{message}");
+    assert!(save_with(&mut network, 1e300, Precision::Single).unwrap_err().contains("F32"));
+    save_with(&mut network, 1e300, Precision::Double).unwrap();
+    save_with(&mut network, f64::INFINITY, Precision::Half).unwrap();
+    assert_eq!("float16".parse::<Precision>().unwrap(), Precision::Half);
+    assert!("int8".parse::<Precision>().unwrap_err().to_string().contains("float16"));
 }
 
 #[test]
@@ -99,7 +147,8 @@ fn files_that_do_not_fit_are_refused_by_the_tensors_name() {
         npz.add_array(name, &value.mapv(|x| x as i64)).unwrap();
     }
     npz.finish().unwrap();
-    refusal(&path);
+    let message = refusal(&path);
+    assert!(message.contains("tensor W1 holds '<i8', expected '<f2'"), "{message}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Batch normalisation for each feature over the batch.
+//! Batch normalisation for each feature, or channel, over the batch.
 
 use kasoku_kernels::Element;
 use kasoku_kernels::batch_norm::{self, BatchStatistics};
@@ -10,23 +10,25 @@ use crate::error::{Error, Result};
 /// Added to the variance: the book's `10e-7`.
 const EPSILON: f64 = 10e-7;
 
-/// A (N, D) input with arrays of D elements beside it.
+/// A (N, D, …) input with arrays of D elements beside it: what comes after D are further samples, the pixels of a channel.
 struct Batch<'py, T: Float> {
     x: Input<'py, T>,
-    rows: usize,
     features: usize,
+    /// (batch, channels, inner), as the kernels count.
+    shape: [usize; 3],
 }
 
 impl<'py, T: Float> Batch<'py, T> {
     fn new(x: &Bound<'py, PyAny>) -> Result<Self> {
         let x = Input::new(x)?;
-        let [rows, features] = x.dims("batch normalisation, x")?;
-        Ok(Self { x, rows, features })
-    }
-
-    /// [batch, channels, inner] as the kernels count.
-    fn shape(&self) -> [usize; 3] {
-        [self.rows, self.features, 1]
+        let &[rows, features, ref pixels @ ..] = x.shape() else {
+            let shape = Shape(x.shape());
+            return Err(Error::value(format!(
+                "batch normalisation, x: expected an array of 2 dimensions or more, got shape {shape}"
+            )));
+        };
+        let shape = [rows, features, pixels.iter().product()];
+        Ok(Self { x, features, shape })
     }
 
     /// One number for each feature.
@@ -35,10 +37,9 @@ impl<'py, T: Float> Batch<'py, T> {
         if row.shape() == [self.features] {
             return Ok(row);
         }
-        let x = [self.rows, self.features];
         Err(Error::value(format!(
             "operands could not be broadcast together with shapes {} {}",
-            Shape(&x),
+            Shape(self.x.shape()),
             Shape(row.shape())
         )))
     }
@@ -53,7 +54,7 @@ fn rows<'py, T: Float, const N: usize>(
     rows.try_into().map_err(|_| Error::runtime("as many rows as were made"))
 }
 
-/// (gamma·(x − mean)/√(var + 1e-6) + beta, mean, var, 1/√(var + 1e-6)) over the rows of x (N, D); `None` for integers.
+/// (gamma·(x − mean)/√(var + 1e-6) + beta, mean, var, 1/√(var + 1e-6)) over all but axis 1 of x (N, D, …); `None` for integers.
 #[pyfunction]
 #[allow(clippy::type_complexity)] // the output and its statistics
 pub(crate) fn batch_norm_forward<'py>(
@@ -66,9 +67,9 @@ pub(crate) fn batch_norm_forward<'py>(
         let py = x.py();
         let batch = Batch::<T>::new(x)?;
         let (gamma, beta) = (batch.row(gamma)?, batch.row(beta)?);
-        let mut y = Output::<T>::new(py, &[batch.rows, batch.features])?;
+        let mut y = Output::<T>::new(py, batch.x.shape())?;
         let [mut mean, mut var, mut inv_std] = rows(py, batch.features)?;
-        let (shape, x, gamma, beta) = (batch.shape(), batch.x.slice()?, gamma.slice()?, beta.slice()?);
+        let (shape, x, gamma, beta) = (batch.shape, batch.x.slice()?, gamma.slice()?, beta.slice()?);
         let y_slice = y.slice_mut();
         let statistics = BatchStatistics {
             mean: mean.slice_mut(),
@@ -98,8 +99,8 @@ pub(crate) fn batch_norm_inference<'py>(
         let batch = Batch::<T>::new(x)?;
         let (gamma, beta) = (batch.row(gamma)?, batch.row(beta)?);
         let (mean, var) = (batch.row(mean)?, batch.row(var)?);
-        let mut y = Output::<T>::new(py, &[batch.rows, batch.features])?;
-        let (shape, x, gamma, beta) = (batch.shape(), batch.x.slice()?, gamma.slice()?, beta.slice()?);
+        let mut y = Output::<T>::new(py, batch.x.shape())?;
+        let (shape, x, gamma, beta) = (batch.shape, batch.x.slice()?, gamma.slice()?, beta.slice()?);
         let (mean, var, y_slice) = (mean.slice()?, var.slice()?, y.slice_mut());
         compute(py, x.len(), || {
             batch_norm::batch_norm_inference(shape, x, gamma, beta, mean, var, T::of(EPSILON), y_slice)
@@ -108,7 +109,7 @@ pub(crate) fn batch_norm_inference<'py>(
     })
 }
 
-/// (dx, dgamma, dbeta) from dout (N, D) and what `batch_norm_forward` returned; `None` for integers.
+/// (dx, dgamma, dbeta) from dout (N, D, …) and what `batch_norm_forward` returned; `None` for integers.
 #[pyfunction]
 pub(crate) fn batch_norm_backward<'py>(
     x: &Bound<'py, PyAny>,
@@ -132,7 +133,7 @@ pub(crate) fn batch_norm_backward<'py>(
         }
         let mut dx = Output::<T>::new(py, dout.shape())?;
         let [mut dgamma, mut dbeta] = rows(py, batch.features)?;
-        let (shape, x, gamma) = (batch.shape(), batch.x.slice()?, gamma.slice()?);
+        let (shape, x, gamma) = (batch.shape, batch.x.slice()?, gamma.slice()?);
         let (mean, inv_std, dout) = (mean.slice()?, inv_std.slice()?, dout.slice()?);
         let (dx_slice, dgamma_slice, dbeta_slice) =
             (dx.slice_mut(), dgamma.slice_mut(), dbeta.slice_mut());

@@ -1,6 +1,7 @@
 //! `kasoku._core.networks`: the book's networks, whole in Rust.
 
 mod batch;
+mod block;
 mod network;
 mod optimizer;
 mod shared;

@@ -14,6 +14,7 @@ use pyo3::types::{PyDict, PyTuple};
 use std::path::PathBuf;
 
 use super::batch::{Target, samples};
+use super::block::{Block, Blocks};
 use super::optimizer::{Optimizer, Ruled};
 use super::shared::{Shared, check_names, check_shape, copies};
 use super::steps::Step;
@@ -140,6 +141,18 @@ impl Network {
         build!(recipe, double, seed)
     }
 
+    #[staticmethod]
+    fn sequential(
+        double: bool,
+        seed: u64,
+        input_dim: Vec<usize>,
+        layers: Vec<Block>,
+        weight_decay_lambda: f64,
+    ) -> Result<Self> {
+        let recipe = Blocks { input: input_dim, layers, weight_decay: weight_decay_lambda };
+        build!(recipe, double, seed)
+    }
+
     fn params<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         with_net!(self, net => net.params(py))
     }
@@ -196,8 +209,9 @@ impl Network {
         with_net!(self, net => net.set_state(state))
     }
 
-    fn save(&self, py: Python<'_>, path: PathBuf) -> Result<()> {
-        with_net!(self, net => net.read(py, |net| weights::save(net, &path)))
+    fn save(&self, py: Python<'_>, path: PathBuf, dtype: &str) -> Result<()> {
+        let precision = dtype.parse()?;
+        with_net!(self, net => net.read(py, |net| weights::save_as(net, &path, precision)))
     }
 
     fn load(&self, py: Python<'_>, path: PathBuf) -> Result<()> {
@@ -214,6 +228,37 @@ impl Network {
             net.set_step(step);
             Ok(())
         }))
+    }
+
+    /// Freezes the layers `start..stop`, or lets them learn again.
+    fn freeze(&self, py: Python<'_>, start: usize, stop: usize, frozen: bool) -> Result<()> {
+        with_net!(self, net => net.read(py, |net| match frozen {
+            true => net.freeze(start..stop),
+            false => net.unfreeze(start..stop),
+        }))
+    }
+
+    /// The names of the frozen parameters.
+    fn frozen(&self, py: Python<'_>) -> Result<Vec<String>> {
+        with_net!(self, net => net.read(py, |net| {
+            let frozen = net.parameters().into_iter().filter(|(_, parameter)| parameter.frozen);
+            Ok(frozen.map(|(name, _)| name).collect())
+        }))
+    }
+
+    /// Freezes the parameters of these names and no others.
+    fn set_frozen(&self, py: Python<'_>, names: Vec<String>) -> Result<()> {
+        with_net!(self, net => net.read(py, |net| {
+            for (name, parameter) in net.parameters_mut() {
+                parameter.freeze(names.contains(&name));
+            }
+            Ok(())
+        }))
+    }
+
+    /// How many layers it has, those inside others not counted.
+    fn layer_count(&self, py: Python<'_>) -> Result<usize> {
+        with_net!(self, net => net.read(py, |net| Ok(net.layers().len())))
     }
 
     /// One line a layer.

@@ -1,20 +1,25 @@
 //! Weights in files: safetensors and npz, one tensor for each name of [`Sequential::state`].
 //!
 //! A file is written beside its final name and renamed when whole. Loading checks every name and shape before it changes
-//! anything; numbers of f32 and f64 are converted to the network's.
+//! anything; numbers of 16, 32 and 64 bits are converted to the network's.
+
+mod float16;
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::str::FromStr;
 
+use half::f16;
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
-use ndarray_npy::{NpzWriter, ViewNpyError, ViewNpyExt};
+use ndarray_npy::{NpzWriter, ReadNpyExt, ViewNpyError, ViewNpyExt};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use zip::ZipArchive;
 
 use crate::networks::Sequential;
 use crate::{Element, Error, Result};
+use float16::{Half, nearest};
 
 /// The two kinds of files, told apart by their extension.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +34,60 @@ impl Format {
             Some("safetensors") => Ok(Self::Safetensors),
             Some("npz") => Ok(Self::Npz),
             _ => Err(problem(path)("the name must end in .safetensors or .npz")),
+        }
+    }
+}
+
+/// The numbers in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// 16 bits, 11 of them significant: half the space of `f32`, and enough for trained weights. Up to 65504.
+    Half,
+    /// 32 bits.
+    Single,
+    /// 64 bits.
+    Double,
+}
+
+impl Precision {
+    /// That of a network of T.
+    pub fn of<T: Element>() -> Self {
+        if T::NAME == "f32" { Self::Single } else { Self::Double }
+    }
+
+    /// Whether a finite number stays finite.
+    fn holds(self, x: f64) -> bool {
+        !x.is_finite()
+            || match self {
+                Self::Half => nearest(x).is_finite(),
+                Self::Single => (x as f32).is_finite(),
+                Self::Double => true,
+            }
+    }
+
+    fn dtype(self) -> Dtype {
+        match self {
+            Self::Half => Dtype::F16,
+            Self::Single => Dtype::F32,
+            Self::Double => Dtype::F64,
+        }
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    /// NumPy's names: `float16`, `float32`, `float64`.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "float16" => Ok(Self::Half),
+            "float32" => Ok(Self::Single),
+            "float64" => Ok(Self::Double),
+            _ => Err(Error::Argument {
+                name: "dtype",
+                value: format!("{text:?}"),
+                expected: "\"float16\", \"float32\" or \"float64\"".into(),
+            }),
         }
     }
 }
@@ -62,13 +121,31 @@ fn folder(path: &Path) -> &Path {
 /// # Errors
 /// [`Error::Weights`] where the file cannot be written, or has another extension.
 pub fn save<T: Element>(network: &mut Sequential<T>, path: impl AsRef<Path>) -> Result<()> {
+    save_as(network, path, Precision::of::<T>())
+}
+
+/// [`save`] with the numbers rounded to `precision`.
+///
+/// # Errors
+/// As [`save`], and [`Error::Weights`], which names the tensor, where a number is too large for the precision.
+pub fn save_as<T: Element>(
+    network: &mut Sequential<T>,
+    path: impl AsRef<Path>,
+    precision: Precision,
+) -> Result<()> {
     let path = path.as_ref();
     let format = Format::of(path)?;
+    for (name, tensor) in network.state() {
+        if let Some(x) = tensor.iter().find(|x| !precision.holds(x.as_f64())) {
+            let dtype = precision.dtype();
+            return Err(problem(path)(format!("tensor {name} holds {x}, too large for {dtype}")));
+        }
+    }
     let mut file = tempfile::NamedTempFile::new_in(folder(path)).map_err(problem(path))?;
     let state = network.state();
     match format {
-        Format::Safetensors => write_safetensors(&state, path, file.as_file_mut())?,
-        Format::Npz => write_npz(&state, path, file.as_file_mut())?,
+        Format::Safetensors => write_safetensors(&state, precision, path, file.as_file_mut())?,
+        Format::Npz => write_npz(&state, precision, path, file.as_file_mut())?,
     }
     file.as_file().sync_all().map_err(problem(path))?;
     file.persist(path).map_err(|error| problem(path)(error.error))?;
@@ -77,18 +154,21 @@ pub fn save<T: Element>(network: &mut Sequential<T>, path: impl AsRef<Path>) -> 
 
 fn write_safetensors<T: Element>(
     state: &[(String, &mut ArrayD<T>)],
+    precision: Precision,
     path: &Path,
     file: &mut File,
 ) -> Result<()> {
-    let (dtype, bytes): (_, fn(T) -> Vec<u8>) = if T::NAME == "f32" {
-        (Dtype::F32, |x| (x.as_f64() as f32).to_le_bytes().to_vec())
-    } else {
-        (Dtype::F64, |x| x.as_f64().to_le_bytes().to_vec())
+    let bytes: fn(f64) -> Vec<u8> = match precision {
+        Precision::Half => |x| nearest(x).to_le_bytes().to_vec(),
+        Precision::Single => |x| (x as f32).to_le_bytes().to_vec(),
+        Precision::Double => |x| x.to_le_bytes().to_vec(),
     };
-    let data: Vec<Vec<u8>> =
-        state.iter().map(|(_, tensor)| tensor.iter().flat_map(|&x| bytes(x)).collect()).collect();
+    let data: Vec<Vec<u8>> = state
+        .iter()
+        .map(|(_, tensor)| tensor.iter().flat_map(|x| bytes(x.as_f64())).collect())
+        .collect();
     let views = state.iter().zip(&data).map(|((name, tensor), data)| {
-        TensorView::new(dtype, tensor.shape().to_vec(), data).map(|view| (name, view))
+        TensorView::new(precision.dtype(), tensor.shape().to_vec(), data).map(|view| (name, view))
     });
     let views: Vec<_> = views.collect::<Result<_, _>>().map_err(problem(path))?;
     let bytes = safetensors::serialize(views, None).map_err(problem(path))?;
@@ -97,15 +177,16 @@ fn write_safetensors<T: Element>(
 
 fn write_npz<T: Element>(
     state: &[(String, &mut ArrayD<T>)],
+    precision: Precision,
     path: &Path,
     file: &mut File,
 ) -> Result<()> {
     let mut npz = NpzWriter::new(file);
     for (name, tensor) in state {
-        let written = if T::NAME == "f32" {
-            npz.add_array(name, &tensor.mapv(|x| x.as_f64() as f32))
-        } else {
-            npz.add_array(name, &tensor.mapv(T::as_f64))
+        let written = match precision {
+            Precision::Half => npz.add_array(name, &tensor.mapv(|x| Half(nearest(x.as_f64())))),
+            Precision::Single => npz.add_array(name, &tensor.mapv(|x| x.as_f64() as f32)),
+            Precision::Double => npz.add_array(name, &tensor.mapv(T::as_f64)),
         };
         written.map_err(problem(path))?;
     }
@@ -116,8 +197,8 @@ fn write_npz<T: Element>(
 /// Reads weights into the network, by name.
 ///
 /// # Errors
-/// [`Error::Weights`], which names the tensor, where one is missing, unexpected, or of another shape than the network's; the
-/// network is unchanged then.
+/// [`Error::Weights`], which names the tensor, where one is missing, unexpected, of another shape than the network's, or no
+/// floating-point numbers; the network is unchanged then.
 pub fn load<T: Element>(network: &mut Sequential<T>, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let format = Format::of(path)?;
@@ -171,7 +252,7 @@ impl Expected {
     }
 }
 
-/// The expected tensors, in their order; as f64, which holds either kind exactly.
+/// The expected tensors, in their order; as f64, which holds every kind exactly.
 fn read_safetensors(bytes: &[u8], expected: &[Expected]) -> Result<Vec<ArrayD<f64>>, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     Expected::check_names(expected, &file.names())?;
@@ -180,6 +261,10 @@ fn read_safetensors(bytes: &[u8], expected: &[Expected]) -> Result<Vec<ArrayD<f6
         let view = file.tensor(name).map_err(|error| format!("tensor {name}: {error}"))?;
         tensor.check_shape(view.shape())?;
         let numbers = match view.dtype() {
+            Dtype::F16 => {
+                let (numbers, _) = view.data().as_chunks::<2>();
+                numbers.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f64()).collect()
+            }
             Dtype::F32 => {
                 let (numbers, _) = view.data().as_chunks::<4>();
                 numbers.iter().map(|&bytes| f64::from(f32::from_le_bytes(bytes))).collect()
@@ -188,7 +273,9 @@ fn read_safetensors(bytes: &[u8], expected: &[Expected]) -> Result<Vec<ArrayD<f6
                 let (numbers, _) = view.data().as_chunks::<8>();
                 numbers.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect()
             }
-            other => return Err(format!("tensor {name} holds {other:?}, expected F32 or F64")),
+            other => {
+                return Err(format!("tensor {name} holds {other:?}, expected F16, F32 or F64"));
+            }
         };
         ArrayD::from_shape_vec(IxDyn(&tensor.shape), numbers)
             .map_err(|error| format!("tensor {name}: {error}"))
@@ -217,9 +304,16 @@ fn read_npz(file: impl Read + Seek, expected: &[Expected]) -> Result<Vec<ArrayD<
         entry.take(limit).read_to_end(&mut bytes).map_err(|error| describe(&error))?;
         let array = match ArrayViewD::<f32>::view_npy(&bytes) {
             Ok(array) => array.mapv(f64::from),
-            Err(ViewNpyError::WrongDescriptor(_)) => {
-                ArrayViewD::<f64>::view_npy(&bytes).map_err(|error| describe(&error))?.to_owned()
-            }
+            Err(ViewNpyError::WrongDescriptor(_)) => match ArrayViewD::<f64>::view_npy(&bytes) {
+                Ok(array) => array.to_owned(),
+                Err(ViewNpyError::WrongDescriptor(found)) => {
+                    let halves = ArrayD::<Half>::read_npy(&bytes[..]);
+                    let expected = "expected '<f2', '<f4' or '<f8'";
+                    let other = |_| format!("tensor {name} holds {found}, {expected}");
+                    halves.map_err(other)?.mapv(|half| half.0.to_f64())
+                }
+                Err(error) => return Err(describe(&error)),
+            },
             Err(error) => return Err(describe(&error)),
         };
         tensor.check_shape(array.shape())?;
