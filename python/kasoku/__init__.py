@@ -21,6 +21,7 @@ _SUBMODULES = frozenset(
         "multi_layer_net",
         "multi_layer_net_extend",
         "networks",
+        "onnx",
         "optimizer",
         "plot",
         "train",

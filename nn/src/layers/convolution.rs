@@ -102,6 +102,7 @@ impl<T: Element> Layer<T> for Convolution<T> {
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<T>> {
         vec![&mut self.w, &mut self.b]
     }
+
     fn operation(&self) -> Operation {
         Operation::Convolution(self.w.value.shape()[0], self.window)
     }

@@ -4,10 +4,12 @@
 
 mod book;
 mod builder;
+mod description;
 mod sequential;
 
 pub use book::{
     Activation, DeepConvNet, MultiLayerNet, MultiLayerNetExtend, SimpleConvNet, TwoLayerNet,
 };
 pub use builder::SequentialBuilder;
+pub use description::Description;
 pub use sequential::{IntoTensor, Sequential};

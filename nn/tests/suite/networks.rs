@@ -5,7 +5,7 @@ use kasoku_nn::gradient::gradient_check;
 use kasoku_nn::init::WeightInit::He;
 use kasoku_nn::init::WeightRng;
 use kasoku_nn::kernels::conv::Window;
-use kasoku_nn::layers::Statistics;
+use kasoku_nn::layers::{Operation, Statistics};
 use kasoku_nn::ndarray::{Array2, Array4, aview1};
 use kasoku_nn::networks::{
     Activation, DeepConvNet, MultiLayerNet, MultiLayerNetExtend, Sequential, SimpleConvNet,
@@ -136,4 +136,53 @@ fn what_does_not_fit_is_an_error_and_changes_nothing() {
     assert!(TwoLayerNet::new(12, 0, 4).build::<f64>(1).unwrap().parameter_count() == 4);
     let too_large = SimpleConvNet { filter: Window::new(40, 40), ..SimpleConvNet::default() };
     assert!(too_large.build::<f32>(1).is_err());
+}
+
+#[test]
+fn a_description_says_what_a_prediction_depends_on() {
+    let window = Window::new(3, 3).pad(1);
+    let mut network = Sequential::<f32>::builder(&[1, 8, 8], 1)
+        .convolution(4, window, He)
+        .batch_normalization(Statistics::PerChannel)
+        .relu()
+        .max_pooling(Window::new(2, 2).stride(2))
+        .affine(5, He)
+        .batch_normalization(Statistics::PerFeature)
+        .dropout(0.3)
+        .affine(3, He)
+        .build()
+        .unwrap();
+    let layers = network.describe().unwrap();
+    assert_eq!(layers[0].operation, Operation::Convolution(4, window));
+    assert_eq!((&*layers[0].input, &*layers[0].output), (&[1, 8, 8][..], &[4, 8, 8][..]));
+    assert_eq!(
+        (layers[4].operation, layers[6].operation),
+        (Operation::Affine, Operation::Dropout(0.3))
+    );
+    assert_eq!((&*layers[4].input, &*layers[4].output), (&[4, 4, 4][..], &[5][..]));
+    assert!(matches!(
+        layers[5].operation,
+        Operation::BatchNormalization(Statistics::PerFeature, _)
+    ));
+    let arrays = layers.iter().flat_map(|layer| &layer.arrays);
+    let found: Vec<_> = arrays.map(|(prefix, name)| (*prefix, &**name)).collect();
+    let expected = [
+        ("W", "W1"),
+        ("b", "b1"),
+        ("gamma", "gamma1"),
+        ("beta", "beta1"),
+        ("running_mean", "running_mean1"),
+        ("running_var", "running_var1"),
+        ("W", "W2"),
+        ("b", "b2"),
+        ("gamma", "gamma2"),
+        ("beta", "beta2"),
+        ("running_mean", "running_mean2"),
+        ("running_var", "running_var2"),
+        ("W", "W3"),
+        ("b", "b3"),
+    ];
+    assert_eq!(found, expected);
+    let state: Vec<_> = network.state().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(state, expected.map(|(_, name)| name));
 }

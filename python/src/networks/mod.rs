@@ -1,6 +1,7 @@
 //! `kasoku._core.networks`: the book's networks, whole in Rust.
 
 mod batch;
+mod layer;
 mod network;
 mod optimizer;
 mod shared;

@@ -14,6 +14,7 @@ use pyo3::types::{PyDict, PyTuple};
 use std::path::PathBuf;
 
 use super::batch::{Target, samples};
+use super::layer::Layer;
 use super::optimizer::{Optimizer, Ruled};
 use super::shared::{Shared, check_names, check_shape, copies};
 use super::steps::Step;
@@ -224,6 +225,13 @@ impl Network {
     /// How a batch is run.
     fn explain(&self, py: Python<'_>, samples: usize) -> Result<String> {
         with_net!(self, net => net.read(py, |net| net.explain(samples)))
+    }
+
+    /// The layers, with the names of their arrays in `state`.
+    fn layers(&self, py: Python<'_>) -> Result<Vec<Layer>> {
+        with_net!(self, net => net.read(py, |net| {
+            Ok(net.describe()?.into_iter().map(Layer::from).collect())
+        }))
     }
 
     #[getter]
