@@ -65,8 +65,15 @@ sanitize:
 		echo "Miri is not installed: only AddressSanitizer ran (rustup +nightly component add miri)"; \
 	fi
 
+# The site, target/site: README, docs/, the docstrings (mkdocs.yml, docs/hooks.py) and rustdoc. A broken link is an error.
+DOCS_ENV = target/docs-env
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
+	$(PYTHON) -m venv $(DOCS_ENV)
+	$(DOCS_ENV)/bin/pip install --quiet --disable-pip-version-check \
+		'mkdocs<2' 'mkdocs-material>=9,<10' 'mkdocstrings[python]>=1,<2' ruff
+	NO_MKDOCS_2_WARNING=1 $(DOCS_ENV)/bin/mkdocs build --quiet
+	@echo "the site: target/site/index.html"
 
 # The notebooks in their short setting, about a minute: they must run, what they print is not looked at.
 notebooks:
