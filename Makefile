@@ -32,12 +32,14 @@ test-rust:
 	done
 
 # The wheel, built as the Rust tests are (which is quicker than a release), in a fresh virtual environment: the tests, the
-# stubs against the module, the style.
+# stubs against the module, the style. ONNX files are tested in ONNX Runtime where there are wheels of it (10 s to install).
 TEST_ENV = target/test-env
 test-python:
 	$(PYTHON) -m venv --clear $(TEST_ENV)
 	$(TEST_ENV)/bin/pip install --quiet --disable-pip-version-check --config-settings=build-args=--profile=dev '.[plot]' \
 		pytest hypothesis mypy ruff tqdm
+	$(TEST_ENV)/bin/pip install --quiet --disable-pip-version-check onnx onnxruntime || \
+		echo "ONNX Runtime cannot be installed here: its tests are skipped"
 	$(TEST_ENV)/bin/ruff check
 	$(TEST_ENV)/bin/ruff format --check
 	cd $(TEST_ENV) && bin/python -m mypy.stubtest kasoku --mypy-config-file $(CURDIR)/pyproject.toml
@@ -63,8 +65,15 @@ sanitize:
 		echo "Miri is not installed: only AddressSanitizer ran (rustup +nightly component add miri)"; \
 	fi
 
+# The site, target/site: README, docs/, the docstrings (mkdocs.yml, docs/hooks.py) and rustdoc. A broken link is an error.
+DOCS_ENV = target/docs-env
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
+	$(PYTHON) -m venv $(DOCS_ENV)
+	$(DOCS_ENV)/bin/pip install --quiet --disable-pip-version-check \
+		'mkdocs<2' 'mkdocs-material>=9,<10' 'mkdocstrings[python]>=1,<2' ruff
+	NO_MKDOCS_2_WARNING=1 $(DOCS_ENV)/bin/mkdocs build --quiet
+	@echo "the site: target/site/index.html"
 
 # The notebooks in their short setting, about a minute: they must run, what they print is not looked at.
 notebooks:

@@ -7,6 +7,9 @@ mod error;
 pub mod functions;
 pub mod gradient;
 pub mod init;
+#[cfg(all(debug_assertions, not(test)))]
+#[doc(hidden)]
+pub mod instances;
 pub mod layers;
 pub mod networks;
 pub mod optimizers;

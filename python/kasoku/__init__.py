@@ -24,6 +24,7 @@ _SUBMODULES = frozenset(
         "multi_layer_net",
         "multi_layer_net_extend",
         "networks",
+        "onnx",
         "optimizer",
         "plot",
         "train",

@@ -1,7 +1,8 @@
-"""The command ``kasoku``: run, train, bench, info."""
+"""The command ``kasoku``: run, train, export, bench, info."""
 
 import argparse
 import io
+import pickle
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +71,23 @@ def _parser() -> argparse.ArgumentParser:
         help="curves and filters (default: %(default)s; needs matplotlib)",
     )
 
+    export = commands.add_parser(
+        "export",
+        help="write trained weights as an ONNX model",
+        description="Writes a network of the book with its trained weights as an ONNX model, which ONNX Runtime and others run.",
+    )
+    export.add_argument("--onnx", required=True, metavar="FILE", help="the model (needs onnx)")
+    export.add_argument("--network", choices=NETWORKS, default="simple")
+    export.add_argument(
+        "--weights",
+        required=True,
+        metavar="FILE",
+        help="what `train --save` wrote, or the book's .pkl",
+    )
+    export.add_argument(
+        "--softmax", action="store_true", help="end in probabilities instead of scores"
+    )
+
     bench = commands.add_parser(
         "bench",
         help="measure layers and networks against NumPy on this machine",
@@ -99,6 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from kasoku import train
 
             return train.main(options)
+        if options.command == "export":
+            return export(options.network, options.weights, options.onnx, softmax=options.softmax)
         if options.command == "bench":
             from kasoku import bench
 
@@ -111,6 +131,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print("\nstopped", file=sys.stderr)
         return 130
+
+
+def export(network: str, weights: str, path: str, *, softmax: bool = False) -> int:
+    """Writes the network of that name with the weights of a file to ``path``, as an ONNX model."""
+    from kasoku import train
+
+    built = train.build(network, seed=0)
+    try:
+        built.load_params(weights)
+        model = built.to_onnx(path, softmax=softmax)
+    except (ImportError, OSError, ValueError, pickle.UnpicklingError) as error:
+        print(f"kasoku export: {error}", file=sys.stderr)
+        return 1
+    (x,), (y,) = model.graph.input, model.graph.output
+    axes = x.type.tensor_type.shape.dim
+    shape = ", ".join(axis.dim_param or str(axis.dim_value) for axis in axes)
+    size = Path(path).stat().st_size
+    print(f"{type(built).__name__}: {path}, {size:,} bytes, from {x.name} ({shape}) to {y.name}")
+    return 0
 
 
 def run(script: str, args: Sequence[str], *, dtype: str = "float64", quiet: bool = False) -> int:

@@ -352,6 +352,28 @@ class Network:
         else:
             self._core.load(file_name)
 
+    def to_onnx(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        softmax: bool = False,
+        dtype: npt.DTypeLike | None = None,
+    ) -> Any:
+        """The network as an ONNX model, which ONNX Runtime and others run; written to ``path`` where one is given.
+
+        Its input ``x`` is a batch of any size, in the shape of the network's samples, (N, 1, 28, 28) for images; its output
+        ``scores`` is what :meth:`predict` gives or, with ``softmax``, ``probabilities``. Numbers are of the network's type,
+        or of ``dtype``: ONNX Runtime has convolutions for float32 alone.
+
+        The file is written beside its name first and renamed when whole. Returns the ``onnx.ModelProto``, checked.
+
+        Raises ImportError where the package onnx is not installed, ValueError for another dtype, OSError where the file
+        cannot be written.
+        """
+        from kasoku.onnx import to_onnx
+
+        return to_onnx(self, path, softmax=softmax, dtype=dtype)
+
     def summary(self) -> str:
         """One line a layer: its name, the shape of its output and how many numbers it learns."""
         return self._core.summary()

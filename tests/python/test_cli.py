@@ -75,6 +75,27 @@ def test_train(tmp_path):
     assert "Traceback" not in bad.stderr
 
 
+def test_export(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    from kasoku.networks import TwoLayerNet
+
+    network = TwoLayerNet(784, 50, 10, seed=3)
+    network.save_params(tmp_path / "w.pkl")
+    arguments = ["export", "--network", "two-layer", "--onnx", "net.onnx", "--weights"]
+    done = kasoku(*arguments, "w.pkl", "--softmax", folder=tmp_path)
+    assert done.stdout.startswith("TwoLayerNet: net.onnx, ")
+    assert done.stdout.endswith("from x (batch, 784) to probabilities\n")
+    assert onnx.load(tmp_path / "net.onnx") == network.to_onnx(softmax=True)
+    (tmp_path / "bad.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    for wrong in ("none.npz", "w.txt", "bad.pkl"):
+        bad = kasoku(*arguments, wrong, folder=tmp_path, code=1)
+        assert wrong in bad.stderr
+        assert "Traceback" not in bad.stderr
+    simple = kasoku("export", "--onnx", "x.onnx", "--weights", "w.pkl", folder=tmp_path, code=1)
+    assert "W3" in simple.stderr
+    assert not (tmp_path / "x.onnx").exists()
+
+
 def test_info_and_version(tmp_path):
     facts = json.loads(kasoku("info", "--json", folder=tmp_path).stdout)
     assert facts["threads"] >= 1

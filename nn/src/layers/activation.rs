@@ -65,14 +65,14 @@ activation_layer!(
 activation_layer!(
     /// y = 1/(1 + e⁻ˣ). Backward: dout·y·(1 − y) (chapter 5).
     Sigmoid,
-    Other,
+    Sigmoid,
     sigmoid_in_place,
     sigmoid_backward
 );
 activation_layer!(
     /// y = tanh x. Backward: dout·(1 − y²).
     Tanh,
-    Other,
+    Tanh,
     tanh_in_place,
     tanh_backward
 );

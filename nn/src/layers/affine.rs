@@ -2,7 +2,7 @@
 
 use ndarray::ArrayD;
 
-use crate::layers::{Layer, Mode, Parameter, Role, check_gradient, slice, slice_mut};
+use crate::layers::{Layer, Mode, Operation, Parameter, Role, check_gradient, slice, slice_mut};
 use crate::tensor::{Recycled, contiguous, elements, elements_mut};
 use crate::{Element, Error, Result, Tensor, kernels};
 use kernels::gemm::{Bias, Epilogue, gemm, gemm_with};
@@ -122,5 +122,9 @@ impl<T: Element> Layer<T> for Affine<T> {
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<T>> {
         vec![&mut self.w, &mut self.b]
+    }
+
+    fn operation(&self) -> Operation {
+        Operation::Affine
     }
 }

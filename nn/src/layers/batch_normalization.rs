@@ -3,7 +3,7 @@
 use ndarray::ArrayD;
 
 use crate::layers::{
-    Layer, Mode, Parameter, Role, check_gradient, forget_frozen, slice, slice_mut,
+    Layer, Mode, Operation, Parameter, Role, check_gradient, forget_frozen, slice, slice_mut,
 };
 use crate::tensor::{contiguous, elements, elements_mut, zeros};
 use crate::{Element, Error, Result, Tensor, kernels};
@@ -119,6 +119,10 @@ impl<T: Element> Layer<T> for BatchNormalization<T> {
         batch.extend_from_slice(input);
         self.shape(&batch)?;
         Ok(input.to_vec())
+    }
+
+    fn operation(&self) -> Operation {
+        Operation::BatchNormalization(self.statistics, EPSILON)
     }
 
     fn forward(&mut self, x: Tensor<T>, mode: Mode) -> Result<Tensor<T>> {

@@ -1,6 +1,6 @@
 //! Dropout.
 
-use crate::layers::{Layer, Mode, check_gradient};
+use crate::layers::{Layer, Mode, Operation, check_gradient};
 use crate::tensor::{contiguous, elements_mut};
 use crate::{Element, Error, Result, Tensor, kernels};
 use kernels::dropout::{DropoutKey, dropout_in_place};
@@ -54,6 +54,10 @@ impl<T: Element> Layer<T> for Dropout {
 
     fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>> {
         Ok(input.to_vec())
+    }
+
+    fn operation(&self) -> Operation {
+        Operation::Dropout(self.ratio)
     }
 
     fn forward(&mut self, x: Tensor<T>, mode: Mode) -> Result<Tensor<T>> {

@@ -1,6 +1,6 @@
 //! A change of shape.
 
-use crate::layers::{Layer, Mode};
+use crate::layers::{Layer, Mode, Operation};
 use crate::tensor::reshape;
 use crate::{Element, Error, Result, Tensor};
 
@@ -24,6 +24,10 @@ impl<T: Element> Layer<T> for Flatten {
 
     fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>> {
         Ok(vec![input.iter().product()])
+    }
+
+    fn operation(&self) -> Operation {
+        Operation::Flatten
     }
 
     fn forward(&mut self, x: Tensor<T>, _: Mode) -> Result<Tensor<T>> {

@@ -127,7 +127,8 @@ pub(crate) fn slice_mut<T>(array: &mut ArrayD<T>) -> &mut [T] {
     array.as_slice_mut().expect("parameters are in standard layout")
 }
 
-/// What a layer computes, for the engine, which may do it in its own way.
+/// What a layer computes, for those who do it in their own way: the engine, and files for other programs
+/// ([`Sequential::describe`](crate::networks::Sequential::describe)).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Operation {
@@ -139,6 +140,18 @@ pub enum Operation {
     AveragePooling(Window),
     /// [`Relu`].
     Relu,
+    /// [`Sigmoid`].
+    Sigmoid,
+    /// [`Tanh`].
+    Tanh,
+    /// [`Affine`].
+    Affine,
+    /// [`Flatten`].
+    Flatten,
+    /// [`Dropout`] of this share.
+    Dropout(f64),
+    /// [`BatchNormalization`] with this added to the variance.
+    BatchNormalization(Statistics, f64),
     /// Anything else: only the layer itself can do it.
     Other,
 }

@@ -4,6 +4,7 @@
 
 mod book;
 mod builder;
+mod description;
 mod ensemble;
 mod sequential;
 mod summary;
@@ -12,5 +13,6 @@ pub use book::{
     Activation, DeepConvNet, MultiLayerNet, MultiLayerNetExtend, SimpleConvNet, TwoLayerNet,
 };
 pub use builder::{Branches, SequentialBuilder};
+pub use description::Description;
 pub use ensemble::Ensemble;
 pub use sequential::{IntoTensor, Sequential};

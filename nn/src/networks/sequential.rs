@@ -57,10 +57,10 @@ impl<T: Element> IntoTensor<T> for Tensor<T> {
 /// ```
 #[derive(Debug)]
 pub struct Sequential<T: Element> {
-    layers: Vec<Box<dyn Layer<T>>>,
+    pub(super) layers: Vec<Box<dyn Layer<T>>>,
     loss: SoftmaxWithLoss<T>,
     engine: Engine<T>,
-    input: Vec<usize>,
+    pub(super) input: Vec<usize>,
     weight_decay: f64,
     seed: u64,
     step: u64,
@@ -374,7 +374,7 @@ impl<T: Element> Sequential<T> {
 }
 
 /// Gives each of `items` its prefix and its number among those of the same prefix.
-fn numbered<I>(items: Vec<I>, prefix: impl Fn(&I) -> &'static str) -> Vec<(String, I)> {
+pub(super) fn numbered<I>(items: Vec<I>, prefix: impl Fn(&I) -> &'static str) -> Vec<(String, I)> {
     let mut used = HashMap::new();
     let name = |item: &I| {
         let prefix = prefix(item);

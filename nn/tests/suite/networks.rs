@@ -5,7 +5,7 @@ use kasoku_nn::gradient::gradient_check;
 use kasoku_nn::init::WeightInit::He;
 use kasoku_nn::init::WeightRng;
 use kasoku_nn::kernels::{conv::Window, set_num_threads};
-use kasoku_nn::layers::Statistics;
+use kasoku_nn::layers::{Operation, Statistics};
 use kasoku_nn::ndarray::{Array2, Array4, ArrayD, aview1, s};
 use kasoku_nn::networks::{
     Activation, DeepConvNet, Ensemble, MultiLayerNet, MultiLayerNetExtend, Sequential,
@@ -375,4 +375,53 @@ fn an_ensemble_is_the_mean_of_its_members() {
     let mixed = Ensemble::new(members(1..2).into_iter().chain([other]).collect());
     let message = mixed.unwrap().predict(x.view()).unwrap_err().to_string();
     assert!(message.contains("[20, 5]") && message.contains("[20, 4]"), "{message}");
+}
+
+#[test]
+fn a_description_says_what_a_prediction_depends_on() {
+    let window = Window::new(3, 3).pad(1);
+    let mut network = Sequential::<f32>::builder(&[1, 8, 8], 1)
+        .convolution(4, window, He)
+        .batch_normalization(Statistics::PerChannel)
+        .relu()
+        .max_pooling(Window::new(2, 2).stride(2))
+        .affine(5, He)
+        .batch_normalization(Statistics::PerFeature)
+        .dropout(0.3)
+        .affine(3, He)
+        .build()
+        .unwrap();
+    let layers = network.describe().unwrap();
+    assert_eq!(layers[0].operation, Operation::Convolution(4, window));
+    assert_eq!((&*layers[0].input, &*layers[0].output), (&[1, 8, 8][..], &[4, 8, 8][..]));
+    assert_eq!(
+        (layers[4].operation, layers[6].operation),
+        (Operation::Affine, Operation::Dropout(0.3))
+    );
+    assert_eq!((&*layers[4].input, &*layers[4].output), (&[4, 4, 4][..], &[5][..]));
+    assert!(matches!(
+        layers[5].operation,
+        Operation::BatchNormalization(Statistics::PerFeature, _)
+    ));
+    let arrays = layers.iter().flat_map(|layer| &layer.arrays);
+    let found: Vec<_> = arrays.map(|(prefix, name)| (*prefix, &**name)).collect();
+    let expected = [
+        ("W", "W1"),
+        ("b", "b1"),
+        ("gamma", "gamma1"),
+        ("beta", "beta1"),
+        ("running_mean", "running_mean1"),
+        ("running_var", "running_var1"),
+        ("W", "W2"),
+        ("b", "b2"),
+        ("gamma", "gamma2"),
+        ("beta", "beta2"),
+        ("running_mean", "running_mean2"),
+        ("running_var", "running_var2"),
+        ("W", "W3"),
+        ("b", "b3"),
+    ];
+    assert_eq!(found, expected);
+    let state: Vec<_> = network.state().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(state, expected.map(|(_, name)| name));
 }

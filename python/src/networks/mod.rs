@@ -2,6 +2,7 @@
 
 mod batch;
 mod block;
+mod layer;
 mod network;
 mod optimizer;
 mod shared;

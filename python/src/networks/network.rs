@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use super::batch::{Target, samples};
 use super::block::{Block, Blocks};
+use super::layer::Layer;
 use super::optimizer::{Optimizer, Ruled};
 use super::shared::{Shared, check_names, check_shape, copies};
 use super::steps::Step;
@@ -269,6 +270,13 @@ impl Network {
     /// How a batch is run.
     fn explain(&self, py: Python<'_>, samples: usize) -> Result<String> {
         with_net!(self, net => net.read(py, |net| net.explain(samples)))
+    }
+
+    /// The layers, with the names of their arrays in `state`.
+    fn layers(&self, py: Python<'_>) -> Result<Vec<Layer>> {
+        with_net!(self, net => net.read(py, |net| {
+            Ok(net.describe()?.into_iter().map(Layer::from).collect())
+        }))
     }
 
     #[getter]

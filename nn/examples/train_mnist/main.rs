@@ -4,6 +4,8 @@
 //! cargo run --release -p kasoku-nn --example train_mnist -- --network simple --epochs 3
 //! ```
 
+mod plot;
+
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -49,6 +51,9 @@ struct Options {
     /// Where to save the weights: a name ending in .safetensors or .npz.
     #[arg(long)]
     save: Option<PathBuf>,
+    /// Where to draw the loss and the accuracies: a name ending in .svg.
+    #[arg(long)]
+    plot: Option<PathBuf>,
 }
 
 fn positive(text: &str) -> Result<usize, String> {
@@ -180,6 +185,9 @@ fn run() -> Result<(), Box<dyn Error>> {
     if let Some(path) = &options.save {
         weights::check_path(path)?; // before the work, not after it
     }
+    if let Some(path) = &options.plot {
+        plot::check_path(path)?;
+    }
     set_num_threads(options.threads);
     let (digits, name) = options.data.load(options.seed)?;
     let mut network = options.network.build(options.seed)?;
@@ -251,6 +259,10 @@ fn run() -> Result<(), Box<dyn Error>> {
     if let Some(path) = &options.save {
         weights::save(&mut network, path)?;
         println!("weights saved to {}", path.display());
+    }
+    if let Some(path) = &options.plot {
+        plot::save(&history, path)?;
+        println!("loss and accuracies drawn to {}", path.display());
     }
     Ok(())
 }
