@@ -16,7 +16,7 @@ use crate::gemm::driver::{Operand, Product, pack_left};
 use crate::gemm::packing::{Dense, PanelSource, pack_panels, packed_len};
 use crate::gemm::panels::{Gathered, Packed};
 use crate::gemm::{Bias, Block, Epilogue, General, Output};
-use crate::parallel::{Pool, Rows};
+use crate::parallel::{Parts, Pool, Rows};
 use crate::view::MatRef;
 use crate::workspace::with_scratch;
 
@@ -76,13 +76,16 @@ impl<T: Element> PanelSource<T> for Turned<'_, T> {
     }
 }
 
-/// For each image, y (rows × pixels) = filters (rows × taps) · windows (taps × pixels). A task takes an image.
+/// Images from which on each of them is a task; fewer are cut into groups of filters as well.
+const IMAGES: usize = 4;
+
+/// For each image, y (rows × pixels) = filters (rows × taps) · windows (taps × pixels).
 fn correlate<T: Element>(
     plane: &Plane,
     batch: usize,
     images: &[T],
     filters: &impl PanelSource<T>,
-    [rows, taps]: [usize; 2],
+    [all_rows, taps]: [usize; 2],
     epilogue: Epilogue<'_, T>,
     y: &mut [T],
 ) -> Result<()> {
@@ -91,36 +94,47 @@ fn correlate<T: Element>(
     }
     let pixels = plane.pixels();
     let arch = Arch::current()?;
-    let pool = Pool::for_work(batch * rows * taps * pixels, PARALLEL_WORK)?;
+    let pool = Pool::for_work(batch * all_rows * taps * pixels, PARALLEL_WORK)?;
     let blocking = Blocking::of::<T>(arch, taps);
+    let mr = blocking.mr;
     let path = Path::choose(plane, &blocking);
     let tap_offsets = plane.tap_offsets();
-    with_scratch(packed_len(rows, blocking.mr, taps), |packed| {
+    with_scratch(packed_len(all_rows, mr, taps), |packed| {
         match path {
             Path::InPlace(_) => {
-                pack_panels(arch, pool, filters, packed, blocking.mr, 0..rows, 0..taps);
+                pack_panels(arch, pool, filters, packed, mr, 0..all_rows, 0..taps);
             }
-            Path::Packed(_) => pack_left(arch, pool, filters, [rows, taps], packed),
+            Path::Packed(_) => pack_left(arch, pool, filters, [all_rows, taps], packed),
         }
         let (packed, image_len) = (&*packed, images.len() / batch);
-        let parts = (Rows::new(images, batch, image_len), Rows::new(y, batch, rows * pixels));
-        pool.for_each_part(parts, 1, |_, (image, y)| {
+        // Each group fills the image's plane for itself, which costs little beside its products.
+        let group = match path {
+            Path::InPlace(_) if batch < IMAGES => all_rows.div_ceil(IMAGES).next_multiple_of(mr),
+            _ => all_rows,
+        };
+        let groups = all_rows.div_ceil(group);
+        let y = Rows::new(y, batch * all_rows, pixels).into_raw();
+        pool.for_each(batch * groups, |task| {
+            let (image, first) = (task / groups, task % groups * group);
+            let rows = group.min(all_rows - first);
             with_scratch(plane.len(), |haloed| {
-                plane.fill(image.data, haloed);
-                let c = Output { start: y.data.as_mut_ptr(), strides: [pixels as isize, 1] };
-                let finish = General { alpha: T::one(), beta: T::zero(), epilogue };
+                plane.fill(&images[image * image_len..][..image_len], haloed);
                 // SAFETY: a plane's offsets stay a register below its length; `y` is this task's own
-                // rows × pixels; the bias was checked to hold `rows`.
+                // rows × pixels, which lie within all of it; the bias was checked to hold all rows.
                 unsafe {
+                    let y = Rows::<&mut [T]>::part(y, image * all_rows + first, rows);
+                    let start = y.data.as_mut_ptr().wrapping_sub(first * pixels); // of the image
+                    let c = Output { start, strides: [pixels as isize, 1] };
+                    let finish = General { alpha: T::one(), beta: T::zero(), epilogue };
                     match &path {
                         Path::InPlace(registers) => {
                             let Registers { offsets, pixels } = registers;
-                            let Blocking { mr, lanes, .. } = blocking;
-                            let left = Packed { panels: packed, depth: taps, width: mr, line: 1 };
+                            let (lanes, panels) = (blocking.lanes, &packed[first * taps..]);
+                            let left = Packed { panels, depth: taps, width: mr, line: 1 };
                             let right =
                                 Gathered::registers(haloed, offsets, &tap_offsets, pixels, lanes);
                             let cols = offsets.len() * lanes;
-                            let (depth, row, col) = (taps, 0, 0);
+                            let (depth, row, col) = (taps, first, 0);
                             let block = Block { left, right, depth, rows, cols, row, col, c };
                             block.compute(arch, finish);
                         }
