@@ -40,11 +40,9 @@ def to_onnx(
     dtype = np.dtype(network.dtype if dtype is None else dtype)
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype is {dtype}, expected float32 or float64")
-    layers = [_Layer(**layer) for layer in network._core.layers()]
+    layers = _layers(network._core.layers())
     graph = _Graph(network._core.state(), dtype)
-    value = "x"
-    for layer in layers:
-        value = graph.layer(layer, value)
+    value = graph.chain(layers, "x")
     if softmax:
         value = graph.add("Softmax", value, axis=1)
     output = "probabilities" if softmax else "scores"
@@ -81,6 +79,15 @@ class _Layer:
     arrays: dict[str, str]  #: what an array is to the layer, and its name among the network's
     input: list[int]  #: the shape of a sample
     output: list[int]
+    chains: list[list["_Layer"]]  #: the layers inside
+
+
+def _layers(described: list[dict[str, Any]]) -> list[_Layer]:
+    """A chain of layers as Rust describes it."""
+    return [
+        _Layer(**{**layer, "chains": [_layers(chain) for chain in layer["chains"]]})
+        for layer in described
+    ]
 
 
 @dataclass
@@ -92,11 +99,17 @@ class _Graph:
     nodes: list[Any] = field(default_factory=list)
     initializers: list[Any] = field(default_factory=list)
 
-    def layer(self, layer: _Layer, x: str) -> str:
-        """Adds a layer; returns its output."""
-        if layer.name not in _LAYERS:
-            raise ValueError(f"{layer.name}: there is no such layer in ONNX files yet")
-        return _LAYERS[layer.name](self, layer, x)
+    def chain(self, layers: list[_Layer], x: str) -> str:
+        """Adds layers that follow each other; returns their output."""
+        for layer in layers:
+            if layer.name not in _LAYERS:
+                raise ValueError(f"{layer.name}: there is no such layer in ONNX files yet")
+            x = _LAYERS[layer.name](self, layer, x)
+        return x
+
+    def chains(self, layer: _Layer, x: str) -> list[str]:
+        """Adds the layers inside of a layer, each chain of them on x; returns their outputs."""
+        return [self.chain(chain, x) for chain in layer.chains]
 
     def add(self, operation: str, *inputs: str, **attributes: Any) -> str:
         """Adds a node; returns its output."""
@@ -165,8 +178,20 @@ def _batch_normalization(graph: _Graph, layer: _Layer, x: str) -> str:
 
 def _dropout(graph: _Graph, layer: _Layer, x: str) -> str:
     # As in the book, which scales when testing: ONNX's own Dropout scales in training and is nothing afterwards.
-    kept = 1 - layer.settings["ratio"]
-    return graph.add("Mul", x, graph.constant(f"kept_of_{x}", kept))
+    kept = graph.constant(f"kept{len(graph.initializers)}", 1 - layer.settings["ratio"])
+    return graph.add("Mul", x, kept)
+
+
+def _local_response_normalization(graph: _Graph, layer: _Layer, x: str) -> str:
+    # ONNX divides alpha by the number of channels.
+    settings = layer.settings
+    size = int(settings["channels"])
+    alpha = size * settings["alpha"]
+    return graph.add("LRN", x, size=size, alpha=alpha, beta=settings["beta"], bias=settings["k"])
+
+
+def _global_average_pooling(graph: _Graph, layer: _Layer, x: str) -> str:
+    return graph.add("Flatten", graph.add("GlobalAveragePool", x), axis=1)
 
 
 def _same(operation: str) -> Callable[[_Graph, _Layer, str], str]:
@@ -178,11 +203,16 @@ _LAYERS: dict[str, Callable[[_Graph, _Layer, str], str]] = {
     "Affine": _affine,
     "AveragePooling": _average_pooling,
     "BatchNormalization": _batch_normalization,
+    "Chain": lambda graph, layer, x: graph.chains(layer, x)[0],
+    "Concat": lambda graph, layer, x: graph.add("Concat", *graph.chains(layer, x), axis=1),
     "Convolution": _convolution,
     "Dropout": _dropout,
     "Flatten": lambda graph, layer, x: graph.flat(layer, x),
+    "GlobalAveragePooling": _global_average_pooling,
+    "LocalResponseNormalization": _local_response_normalization,
     "MaxPooling": _max_pooling,
     "Relu": _same("Relu"),
+    "Residual": lambda graph, layer, x: graph.add("Add", *graph.chains(layer, x)),
     "Sigmoid": _same("Sigmoid"),
     "Tanh": _same("Tanh"),
 }

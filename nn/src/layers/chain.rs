@@ -22,6 +22,11 @@ impl<T: Element> Chain<T> {
     pub fn layers(&self) -> &[Box<dyn Layer<T>>] {
         &self.layers
     }
+
+    /// The layers, to change.
+    pub(crate) fn layers_mut(&mut self) -> &mut [Box<dyn Layer<T>>] {
+        &mut self.layers
+    }
 }
 
 impl<T: Element> Layer<T> for Chain<T> {
@@ -64,6 +69,10 @@ impl<T: Element> Layer<T> for Chain<T> {
     }
 
     fn chains(&self) -> Vec<&Chain<T>> {
+        vec![self]
+    }
+
+    fn chains_mut(&mut self) -> Vec<&mut Chain<T>> {
         vec![self]
     }
 }

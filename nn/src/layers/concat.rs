@@ -153,4 +153,8 @@ impl<T: Element> Layer<T> for Concat<T> {
     fn chains(&self) -> Vec<&Chain<T>> {
         self.branches.iter().collect()
     }
+
+    fn chains_mut(&mut self) -> Vec<&mut Chain<T>> {
+        self.branches.iter_mut().collect()
+    }
 }

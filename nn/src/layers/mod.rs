@@ -152,6 +152,8 @@ pub enum Operation {
     Dropout(f64),
     /// [`BatchNormalization`] with this added to the variance.
     BatchNormalization(Statistics, f64),
+    /// [`LocalResponseNormalization`] over so many channels, with k, alpha and beta.
+    LocalResponseNormalization(usize, [f64; 3]),
     /// Anything else: only the layer itself can do it.
     Other,
 }
@@ -221,6 +223,11 @@ pub trait Layer<T: Element>: Debug + Send {
 
     /// The chains of layers inside, of a layer that contains layers.
     fn chains(&self) -> Vec<&Chain<T>> {
+        Vec::new()
+    }
+
+    /// The chains of layers inside, in the same order, which is that of [`Layer::state`].
+    fn chains_mut(&mut self) -> Vec<&mut Chain<T>> {
         Vec::new()
     }
 }

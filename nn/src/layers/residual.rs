@@ -88,4 +88,8 @@ impl<T: Element> Layer<T> for Residual<T> {
     fn chains(&self) -> Vec<&Chain<T>> {
         vec![&self.body, &self.shortcut]
     }
+
+    fn chains_mut(&mut self) -> Vec<&mut Chain<T>> {
+        vec![&mut self.body, &mut self.shortcut]
+    }
 }

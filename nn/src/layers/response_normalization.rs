@@ -1,6 +1,6 @@
 //! Local response normalisation.
 
-use crate::layers::{Layer, Mode, check_gradient};
+use crate::layers::{Layer, Mode, Operation, check_gradient};
 use crate::tensor::{Recycled, contiguous, elements, elements_mut, zeros};
 use crate::{Element, Error, Result, Tensor, kernels};
 use kernels::lanes::{for_each_stretch, with_scratch};
@@ -104,6 +104,11 @@ fn sizes(batch: &[usize]) -> [usize; 3] {
 impl<T: Element> Layer<T> for LocalResponseNormalization<T> {
     fn name(&self) -> &'static str {
         "LocalResponseNormalization"
+    }
+
+    fn operation(&self) -> Operation {
+        let numbers = [self.k, self.alpha, self.beta].map(T::as_f64);
+        Operation::LocalResponseNormalization(2 * self.reach + 1, numbers)
     }
 
     fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>> {

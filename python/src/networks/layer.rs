@@ -23,13 +23,17 @@ pub(super) struct Layer {
     arrays: BTreeMap<&'static str, String>,
     input: Vec<usize>,
     output: Vec<usize>,
+    /// The layers inside, chain by chain.
+    chains: Vec<Vec<Layer>>,
 }
 
 impl From<Description> for Layer {
     fn from(layer: Description) -> Self {
-        let Description { name, operation, input, output, arrays } = layer;
+        let Description { name, operation, input, output, arrays, chains } = layer;
         let (settings, arrays) = (settings(operation), arrays.into_iter().collect());
-        Self { name, settings: settings.into_iter().collect(), arrays, input, output }
+        let chain = |chain: Vec<Description>| chain.into_iter().map(Self::from).collect();
+        let (settings, chains) = (settings.into_iter().collect(), chains.into_iter().map(chain));
+        Self { name, settings, arrays, input, output, chains: chains.collect() }
     }
 }
 
@@ -48,6 +52,12 @@ fn settings(operation: Operation) -> Vec<(&'static str, Setting)> {
         Operation::BatchNormalization(statistics, epsilon) => vec![
             ("per_channel", Flag(statistics == Statistics::PerChannel)),
             ("epsilon", Number(epsilon)),
+        ],
+        Operation::LocalResponseNormalization(channels, [k, alpha, beta]) => vec![
+            ("channels", Number(channels as f64)),
+            ("k", Number(k)),
+            ("alpha", Number(alpha)),
+            ("beta", Number(beta)),
         ],
         _ => vec![],
     }
