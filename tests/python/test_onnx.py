@@ -66,6 +66,11 @@ def trained(name, dtype):
     return network, x
 
 
+def evaluated(name):
+    """Samples for onnx's evaluator, whose local response normalisation wants as many as channels."""
+    return 4 if name == "containers" else 7
+
+
 def in_onnx(model, x):
     evaluator = pytest.importorskip("onnx.reference").ReferenceEvaluator(model)
     return evaluator.run(None, {"x": x})[0]
@@ -108,12 +113,14 @@ class TestPredictions:
 
     def test_by_the_definitions(self, name):
         network, x = trained(name, "float64")
+        x = x[: evaluated(name)]
         # Local response normalisation has its numbers in float32.
         error = 1e-7 if name == "containers" else 1e-12
         check(in_onnx(network.to_onnx(), x), network, x, error)
 
     def test_in_the_other_precision(self, name):
         network, x = trained(name, "float64")
+        x = x[: evaluated(name)]
         y = in_onnx(network.to_onnx(dtype="float32"), x.astype(np.float32))
         assert y.dtype == np.float32
         np.testing.assert_allclose(y, network.predict(x), atol=1e-5)
