@@ -1,13 +1,26 @@
 //! 2-D convolution, NCHW, and its two gradients; [`im2col`] and [`col2im`] for those who want the column matrix.
+//!
+//! | shape | way | why |
+//! |---|---|---|
+//! | 3×3, stride 1, 8 channels or more on both sides, a batch that fills lanes | `in_lanes.rs`: Winograd's filtering, samples in lanes | fewer than half of the multiplications |
+//! | anything else, stride 1, rows of a register or more | `forward.rs`, in place: a matrix product whose windows are read where they lie | nothing is copied but the image, once, with its padding |
+//! | anything else | `forward.rs`, packed: the same, windows copied into panels | windows of a register are not side by side |
+//! | gradient by the weights, but for the first row | `backward_weight.rs`: a matrix product over the pixels | windows are read element by element where they lie |
+//!
+//! docs/conv.md derives all of them and has the measurements. By Winograd's filtering a NaN or an infinity reaches not only the
+//! outputs whose window sees it, but all four of their tile.
 
 mod backward_weight;
 mod columns;
 mod forward;
 mod geometry;
+mod in_lanes;
 mod plane;
 mod source;
 
 pub use geometry::{ConvGeometry, Window};
+
+use in_lanes::InLanes;
 
 use crate::element::Element;
 use crate::error::{Result, check_len, checked_size};
@@ -36,7 +49,10 @@ pub fn forward<T: Element>(
     if let Some(bias) = bias {
         check_len(OP, "bias", bias, geometry.weight()[0])?;
     }
-    forward::forward(geometry, x, w, bias, relu, y)
+    match InLanes::new::<T>(geometry)? {
+        Some(in_lanes) => in_lanes.forward(x, w, bias, relu, y),
+        None => forward::forward(geometry, x, w, bias, relu, y),
+    }
 }
 
 /// dx, the gradient by x, from dy, the gradient by y.
@@ -53,7 +69,10 @@ pub fn backward_data<T: Element>(
     check_len(OP, "dy", dy, geometry.output_len())?;
     check_len(OP, "w", w, geometry.weight_len())?;
     check_len(OP, "dx", dx, geometry.input_len())?;
-    forward::backward_data(geometry, dy, w, dx)
+    match InLanes::new::<T>(geometry)? {
+        Some(in_lanes) => in_lanes.backward_data(dy, w, dx),
+        None => forward::backward_data(geometry, dy, w, dx),
+    }
 }
 
 /// dw, the gradient by w, and db, the gradient by the bias, from dy, the gradient by y.
@@ -77,7 +96,10 @@ pub fn backward_weight<T: Element>(
     if let Some(db) = db {
         backward_weight::backward_bias(geometry, dy, db)?;
     }
-    backward_weight::backward_weight(geometry, x, dy, dw)
+    match InLanes::new::<T>(geometry)? {
+        Some(in_lanes) => in_lanes.backward_weight(x, dy, dw),
+        None => backward_weight::backward_weight(geometry, x, dy, dw),
+    }
 }
 
 /// The column matrix of x (batch, channels, height, width): a row for each window, in the order (n, y, x), and in it

@@ -50,11 +50,23 @@ impl Convolution {
     /// As [`ConvGeometry::new`], [`Error::Shape`] where a lane group has 2³² elements or more, and [`Error::Argument`] where
     /// `KASOKU_WINOGRAD` (on unless `off`) says something else.
     pub fn new<T: Element>(input: [usize; 3], filters: usize, window: Window) -> Result<Self> {
-        let mut plan = Self::direct::<T>(input, filters, window)?;
-        if let Some(winograd) = Winograd::new(&plan.geometry, plan.lanes)? {
-            plan.kernels = Kernels::Winograd(winograd);
+        match Self::by_winograd::<T>(input, filters, window)? {
+            Some(plan) => Ok(plan),
+            None => Self::direct::<T>(input, filters, window),
         }
-        Ok(plan)
+    }
+
+    /// As [`Convolution::new`], `None` where it would be by the direct kernels.
+    pub(crate) fn by_winograd<T: Element>(
+        [channels, height, width]: [usize; 3],
+        filters: usize,
+        window: Window,
+    ) -> Result<Option<Self>> {
+        let lanes = count::<T>()?;
+        let geometry = ConvGeometry::new([1, channels, height, width], filters, window)?;
+        let winograd = Winograd::new(&geometry, lanes)?.map(Kernels::Winograd);
+        let products = products(&geometry);
+        Ok(winograd.map(|kernels| Self { geometry, lanes, products, kernels }))
     }
 
     /// As [`Convolution::new`], by the direct kernels.
@@ -96,7 +108,7 @@ impl Convolution {
             },
         );
         let weight = WeightTable::new(lanes, [height, width], [out_h, out_w], &window);
-        let products = forward.products();
+        let products = products(&geometry);
         let kernels = Kernels::Direct(Box::new(Direct { forward, backward, weight }));
         Ok(Self { geometry, lanes, products, kernels })
     }
@@ -188,7 +200,7 @@ impl Convolution {
         &self,
         x: &[T],
         filters: &[T],
-        bias: &[T],
+        bias: Option<&[T]>,
         relu: bool,
         y: &mut [T],
     ) -> Result<()> {
@@ -197,10 +209,12 @@ impl Convolution {
         let [x_len, y_len] = self.lens();
         check_len(OP, "x", x, x_len)?;
         check_len(OP, "filters", filters, self.filters_len())?;
-        check_len(OP, "bias", bias, outputs)?;
+        if let Some(bias) = bias {
+            check_len(OP, "bias", bias, outputs)?;
+        }
         check_len(OP, "y", y, y_len)?;
         let (arch, pool) = (arch_of::<T>(OP, self.lanes)?, self.pool()?);
-        let finish = Finish { bias: Some(bias), relu, mask: None };
+        let finish = Finish { bias, relu, mask: None };
         match &self.kernels {
             Kernels::Direct(direct) => {
                 let w_stride = channels * self.geometry.window().area();
@@ -323,6 +337,18 @@ impl Convolution {
             }),
         }
     }
+}
+
+/// Multiply-adds of a pair of channels of one sample, without those of filter cells outside the image.
+fn products(geometry: &ConvGeometry) -> usize {
+    let ([_, _, height, width], [_, _, out_h, out_w]) = (geometry.input(), geometry.output());
+    let Window { size, stride, pad } = geometry.window();
+    let seen = |axis: usize, input: usize, output: usize| -> usize {
+        let first = |at: usize| at * stride[axis];
+        let inside = |at: &usize| (pad[axis]..pad[axis] + input).contains(at);
+        (0..output).map(|at| (first(at)..first(at) + size[axis]).filter(inside).count()).sum()
+    };
+    seen(0, height, out_h) * seen(1, width, out_w)
 }
 
 /// On all threads: those that have nothing else to do take output channels. `w_stride` is the distance of two output channels'

@@ -67,8 +67,6 @@ impl Class {
 pub(super) struct Table {
     classes: Vec<Class>,
     planes: Planes,
-    /// Multiply-adds of a pair of channels of one sample.
-    products: usize,
 }
 
 impl Table {
@@ -82,7 +80,6 @@ impl Table {
     ) -> Self {
         let planes = Planes { inputs, strides: pixels.map(|pixels| pixels * lanes), w_stride };
         let mut classes: Vec<(Vec<Offsets>, Vec<Pixel>)> = Vec::new();
-        let mut products = 0;
         for pixel in 0..pixels[1] {
             let reads: Vec<_> =
                 (0..area).filter_map(|cell| Some((cell, source(pixel, cell)?))).collect();
@@ -90,7 +87,6 @@ impl Table {
             assert!(reads.iter().all(|&(_, x)| x < pixels[0]));
             let tap = |&(w, x): &(usize, usize)| Offsets::new((x - base) * lanes, w);
             let taps: Vec<_> = reads.iter().map(tap).collect();
-            products += taps.len();
             let pixel = Pixel { x: base * lanes, y: pixel * lanes };
             match classes.iter_mut().find(|class| class.0 == taps) {
                 Some((_, pixels)) => pixels.push(pixel),
@@ -98,17 +94,12 @@ impl Table {
             }
         }
         let classes = classes.into_iter().map(|(taps, pixels)| Class::new(&planes, &taps, pixels));
-        Self { classes: classes.collect(), planes, products }
+        Self { classes: classes.collect(), planes }
     }
 
     /// Elements from one output channel to the next.
     pub(super) fn output_stride(&self) -> usize {
         self.planes.strides[1]
-    }
-
-    /// Multiply-adds of a pair of channels of one sample.
-    pub(super) fn products(&self) -> usize {
-        self.products
     }
 }
 

@@ -86,6 +86,23 @@ proptest! {
         check_columns::<f32>(geometry.input(), &geometry.window(), seed);
         check_columns::<f64>(geometry.input(), &geometry.window(), seed);
     }
+
+    /// Batches of up to three lane groups of most instruction sets, channels and filters enough for Winograd's filtering.
+    #[test]
+    fn in_lanes_agrees_with_the_definition(
+        input in (3usize..25, 8usize..13, 1usize..8, 1usize..8),
+        filters in 8usize..15,
+        pad in [0usize..3, 0usize..3],
+        relu: bool,
+        seed in 0u64..1 << 40,
+    ) {
+        let (n, c, h, w) = input;
+        let window = Window { size: [3, 3], stride: [1, 1], pad };
+        if let Ok(geometry) = ConvGeometry::new([n, c, h, w], filters, window) {
+            check_all::<f32>(&geometry, relu, seed);
+            check_all::<f64>(&geometry, relu, seed);
+        }
+    }
 }
 
 #[test]
@@ -95,7 +112,9 @@ fn the_books_layers_agree_with_the_definition() {
         let geometry = ConvGeometry::new([3, channels, size, size], filters, window).unwrap();
         check_all::<f32>(&geometry, true, 2);
     }
-    // More images than parts of the batch.
+    // More images, and more lane groups, than parts of the batch.
+    let geometry = ConvGeometry::new([150, 8, 3, 4], 9, Window::new(3, 3).pad(1)).unwrap();
+    check_all::<f32>(&geometry, false, 5);
     let geometry = ConvGeometry::new([37, 2, 7, 7], 5, Window::new(3, 3).pad(1)).unwrap();
     check_all::<f64>(&geometry, false, 4);
 }
@@ -118,21 +137,25 @@ fn any_number_of_threads_gives_the_same_bits() {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(9);
     let mut random =
         |len: usize| -> Vec<f32> { (0..len).map(|_| rng.random_range(-1.0..1.0)).collect() };
-    let geometry = ConvGeometry::new([21, 3, 14, 14], 8, Window::new(3, 3).pad(1)).unwrap();
-    let (x, w) = (random(len(geometry.input())), random(len(geometry.weight())));
-    let (dy, bias) = (random(len(geometry.output())), random(8));
-    let results = [1, 2, 3, 8].map(|threads| {
-        set_num_threads(threads);
-        let mut y = nans::<f32>(dy.len());
-        let mut dx = nans::<f32>(x.len());
-        let (mut dw, mut db) = (nans::<f32>(w.len()), nans::<f32>(8));
-        conv::forward(&geometry, &x, &w, Some(&bias), true, &mut y).unwrap();
-        conv::backward_data(&geometry, &dy, &w, &mut dx).unwrap();
-        conv::backward_weight(&geometry, &x, &dy, &mut dw, Some(&mut db)).unwrap();
-        [y, dx, dw, db].concat().iter().map(|x| x.to_bits()).collect::<Vec<_>>()
-    });
-    set_num_threads(0);
-    assert!(results.iter().all(|bits| *bits == results[0]));
+    // The second one in lanes.
+    for channels in [3, 8] {
+        let window = Window::new(3, 3).pad(1);
+        let geometry = ConvGeometry::new([21, channels, 14, 14], 8, window).unwrap();
+        let (x, w) = (random(len(geometry.input())), random(len(geometry.weight())));
+        let (dy, bias) = (random(len(geometry.output())), random(8));
+        let results = [1, 2, 3, 8].map(|threads| {
+            set_num_threads(threads);
+            let mut y = nans::<f32>(dy.len());
+            let mut dx = nans::<f32>(x.len());
+            let (mut dw, mut db) = (nans::<f32>(w.len()), nans::<f32>(8));
+            conv::forward(&geometry, &x, &w, Some(&bias), true, &mut y).unwrap();
+            conv::backward_data(&geometry, &dy, &w, &mut dx).unwrap();
+            conv::backward_weight(&geometry, &x, &dy, &mut dw, Some(&mut db)).unwrap();
+            [y, dx, dw, db].concat().iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+        });
+        set_num_threads(0);
+        assert!(results.iter().all(|bits| *bits == results[0]));
+    }
 }
 
 #[test]

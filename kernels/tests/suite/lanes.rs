@@ -79,7 +79,7 @@ fn check_plan<T: Element>(plan: &Convolution, geometry: &ConvGeometry, seed: u64
     let mut y = nans(groups * outputs * lanes);
     for group in 0..groups {
         let (x, y) = (&x_lanes[of(group, inputs)], &mut y[of(group, outputs)]);
-        plan.forward(x, &prepared, &bias, seed.is_multiple_of(2), y).unwrap();
+        plan.forward(x, &prepared, Some(&bias), seed.is_multiple_of(2), y).unwrap();
     }
     assert!(scattered(&y, samples, outputs) == expected, "{} forward {geometry:?}", T::NAME);
 
@@ -280,7 +280,7 @@ fn any_number_of_threads_gives_the_same_bits() {
             let (mut y, mut dx) = (nans::<f32>(dy.len()), nans::<f32>(x.len()));
             let mut filters = vec![0.0; plan.filters_len()];
             plan.forward_filters(&w, &mut filters).unwrap();
-            plan.forward(&x, &filters, &bias, true, &mut y).unwrap();
+            plan.forward(&x, &filters, Some(&bias), true, &mut y).unwrap();
             plan.backward_filters(&w, &mut filters).unwrap();
             plan.backward_data(&dy, &filters, None, &mut dx).unwrap();
             let (mut gradient, mut db) = (vec![0.0; plan.gradient_len()], vec![0.0; 20]);
@@ -325,7 +325,7 @@ fn winograds_filtering_is_nearly_as_exact_as_the_direct_kernels() {
             let (mut y, mut dx) = (nans(dy.len()), nans(x.len()));
             let mut prepared = vec![0.0; plan.filters_len()];
             plan.forward_filters(&w, &mut prepared).unwrap();
-            plan.forward(&x_lanes, &prepared, &bias, false, &mut y).unwrap();
+            plan.forward(&x_lanes, &prepared, None, false, &mut y).unwrap();
             plan.backward_filters(&w, &mut prepared).unwrap();
             plan.backward_data(&dy_lanes, &prepared, None, &mut dx).unwrap();
             let (mut gradient, mut dw) = (vec![0.0; plan.gradient_len()], vec![0.0; w.len()]);
@@ -351,10 +351,10 @@ fn what_does_not_fit_is_an_error() {
     let plan = Convolution::new::<f32>([1, 5, 5], 2, Window::new(3, 3)).unwrap();
     let lanes = lanes::count::<f32>().unwrap();
     let (x, w, mut y) = (vec![0.0; 25 * lanes], [0.0; 18], vec![7.0; 18 * lanes]);
-    let error = plan.forward(&x[1..], &w, &[0.0; 2], false, &mut y).unwrap_err();
+    let error = plan.forward(&x[1..], &w, None, false, &mut y).unwrap_err();
     assert!(error.to_string().starts_with("lanes::Convolution::forward: x has"), "{error}");
-    assert!(plan.forward(&x, &w[1..], &[0.0; 2], false, &mut y).is_err());
-    assert!(plan.forward(&x, &w, &[0.0; 1], false, &mut y).is_err());
+    assert!(plan.forward(&x, &w[1..], None, false, &mut y).is_err());
+    assert!(plan.forward(&x, &w, Some(&[0.0; 1]), false, &mut y).is_err());
     assert!(plan.backward_data(&y, &w, Some(&[0.0]), &mut x.clone()).is_err());
     assert!(plan.add_weight_gradient(&x, &y, &mut [0.0; 17], &mut [0.0; 2]).is_err());
     assert!(plan.weight_gradient(&[0.0; 18], 18, 1, &mut [0.0; 18]).is_err());

@@ -127,13 +127,13 @@ fn forward_op<T: Element>(
     match &op.kind {
         Kind::Convolution { plan, pool: None, filters: span, .. } => {
             let [x, y] = get(memory, [op.input, op.output]);
-            plan.forward(x, &filters[span.range()], bias, op.relu, y)
+            plan.forward(x, &filters[span.range()], Some(bias), op.relu, y)
         }
         Kind::Convolution { plan, pool: Some(pool), filters: span, .. } => {
             let Pool { pooling, index, unpooled: len } = pool;
             let [x, y, index] = get(memory, [op.input, op.output, *index]);
             let unpooled = &mut unpooled[..*len];
-            plan.forward(x, &filters[span.range()], bias, false, unpooled)?;
+            plan.forward(x, &filters[span.range()], Some(bias), false, unpooled)?;
             pooling.max_forward(unpooled, y, index)?;
             // The same before the pooling or after it; here there is less of it.
             if op.relu { relu_in_place(y) } else { Ok(()) }

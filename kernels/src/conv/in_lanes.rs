@@ -1,0 +1,123 @@
+//! The three passes with the samples in lanes, a lane group at a time: turned as they come, convolved by Winograd's filtering
+//! ([`crate::lanes`]), turned back as they go.
+
+use super::geometry::ConvGeometry;
+use crate::element::Element;
+use crate::error::Result;
+use crate::lanes::{self, Convolution, gather, scatter};
+use crate::workspace::with_scratch;
+
+/// Parts the batch is cut into, each with a gradient by the weights of its own; they are added in order, so the number is fixed.
+const BATCH_PARTS: usize = 16;
+
+/// A convolution of a batch that fills lanes.
+pub(super) struct InLanes {
+    plan: Convolution,
+    lanes: usize,
+    /// Lane groups of the batch.
+    groups: usize,
+    /// Elements of a sample, of x and of y.
+    features: [usize; 2],
+    filters: usize,
+    /// Multiply-adds of a pass.
+    work: usize,
+}
+
+impl InLanes {
+    /// The plan, where this way is the fastest: where Winograd's filtering is, and more than half of the lanes are filled.
+    pub(super) fn new<T: Element>(geometry: &ConvGeometry) -> Result<Option<Self>> {
+        let ([batch, channels, height, width], lanes) = (geometry.input(), lanes::count::<T>()?);
+        let [_, filters, out_h, out_w] = geometry.output();
+        if 2 * batch <= lanes {
+            return Ok(None);
+        }
+        let plan =
+            Convolution::by_winograd::<T>([channels, height, width], filters, geometry.window())?;
+        Ok(plan.map(|plan| Self {
+            work: batch * filters * out_h * out_w * geometry.taps(),
+            plan,
+            lanes,
+            groups: batch.div_ceil(lanes),
+            features: [channels * height * width, filters * out_h * out_w],
+            filters,
+        }))
+    }
+
+    /// Elements of a lane group of x and of y.
+    fn lens(&self) -> [usize; 2] {
+        self.features.map(|features| features * self.lanes)
+    }
+
+    pub(super) fn forward<T: Element>(
+        &self,
+        x: &[T],
+        w: &[T],
+        bias: Option<&[T]>,
+        relu: bool,
+        y: &mut [T],
+    ) -> Result<()> {
+        let ([inputs, outputs], [x_len, y_len]) = (self.features, self.lens());
+        with_scratch(self.plan.filters_len(), |filters| {
+            self.plan.forward_filters(w, filters)?;
+            lanes::for_each_stretch(self.groups, self.work, [(y, y_len)], |group, [y]| {
+                with_scratch(x_len + y_len, |scratch| {
+                    let (x_lanes, y_lanes) = scratch.split_at_mut(x_len);
+                    gather(self.group(x, group, x_len), inputs, x_lanes)?;
+                    self.plan.forward(x_lanes, filters, bias, relu, y_lanes)?;
+                    scatter(y_lanes, outputs, y)
+                })
+            })
+        })
+    }
+
+    pub(super) fn backward_data<T: Element>(&self, dy: &[T], w: &[T], dx: &mut [T]) -> Result<()> {
+        let ([inputs, outputs], [x_len, y_len]) = (self.features, self.lens());
+        with_scratch(self.plan.filters_len(), |filters| {
+            self.plan.backward_filters(w, filters)?;
+            lanes::for_each_stretch(self.groups, self.work, [(dx, x_len)], |group, [dx]| {
+                with_scratch(x_len + y_len, |scratch| {
+                    let (dx_lanes, dy_lanes) = scratch.split_at_mut(x_len);
+                    gather(self.group(dy, group, y_len), outputs, dy_lanes)?;
+                    self.plan.backward_data(dy_lanes, filters, None, dx_lanes)?;
+                    scatter(dx_lanes, inputs, dx)
+                })
+            })
+        })
+    }
+
+    pub(super) fn backward_weight<T: Element>(
+        &self,
+        x: &[T],
+        dy: &[T],
+        dw: &mut [T],
+    ) -> Result<()> {
+        let ([inputs, outputs], [x_len, y_len]) = (self.features, self.lens());
+        let part_groups = self.groups.div_ceil(BATCH_PARTS);
+        let parts = self.groups.div_ceil(part_groups);
+        let stride = self.plan.gradient_len() + self.filters;
+        with_scratch(parts * stride, |gradients| {
+            let stretches = [(&mut *gradients, stride)];
+            lanes::for_each_stretch(parts, self.work, stretches, |part, [gradient]| {
+                gradient.fill(T::zero());
+                let (gradient, db) = gradient.split_at_mut(self.plan.gradient_len());
+                with_scratch(x_len + y_len, |scratch| {
+                    let (x_lanes, dy_lanes) = scratch.split_at_mut(x_len);
+                    let first = part * part_groups;
+                    for group in first..(first + part_groups).min(self.groups) {
+                        gather(self.group(x, group, x_len), inputs, x_lanes)?;
+                        gather(self.group(dy, group, y_len), outputs, dy_lanes)?;
+                        self.plan.add_weight_gradient(x_lanes, dy_lanes, gradient, db)?;
+                    }
+                    Ok(())
+                })
+            })?;
+            self.plan.weight_gradient(gradients, stride, 0, dw)
+        })
+    }
+
+    /// The samples of a group; the last one may have fewer.
+    fn group<'a, T>(&self, samples: &'a [T], group: usize, len: usize) -> &'a [T] {
+        let first = group * len;
+        &samples[first..(first + len).min(samples.len())]
+    }
+}
