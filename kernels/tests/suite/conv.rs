@@ -86,6 +86,10 @@ proptest! {
         check_columns::<f32>(geometry.input(), &geometry.window(), seed);
         check_columns::<f64>(geometry.input(), &geometry.window(), seed);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     /// Batches of up to three lane groups of most instruction sets, channels and filters enough for Winograd's filtering.
     #[test]
