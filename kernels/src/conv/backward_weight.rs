@@ -1,8 +1,8 @@
 //! The gradients by w and by the bias: sums over all images and pixels.
 
-use super::PARALLEL_WORK;
 use super::geometry::ConvGeometry;
 use super::plane::Plane;
+use super::{BATCH_PARTS, PARALLEL_WORK};
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::Result;
@@ -14,9 +14,6 @@ use crate::parallel::{Pool, Rows};
 use crate::reduce::sum_axis;
 use crate::view::MatRef;
 use crate::workspace::with_scratch;
-
-/// Parts the batch is cut into, each with a gradient of its own; they are added in order, so the number is fixed.
-const BATCH_PARTS: usize = 16;
 
 /// For each image, dwᵀ (taps × filters) += windows (taps × pixels) · dyᵀ (pixels × filters): the windows are read where they
 /// are, element by element, and only dy is packed.

@@ -1,14 +1,12 @@
 //! The three passes with the samples in lanes, a lane group at a time: turned as they come, convolved by Winograd's filtering
 //! ([`crate::lanes`]), turned back as they go.
 
+use super::BATCH_PARTS;
 use super::geometry::ConvGeometry;
 use crate::element::Element;
 use crate::error::Result;
 use crate::lanes::{self, Convolution, gather, scatter};
 use crate::workspace::with_scratch;
-
-/// Parts the batch is cut into, each with a gradient by the weights of its own; they are added in order, so the number is fixed.
-const BATCH_PARTS: usize = 16;
 
 /// A convolution of a batch that fills lanes.
 pub(super) struct InLanes {
@@ -48,6 +46,24 @@ impl InLanes {
         self.features.map(|features| features * self.lanes)
     }
 
+    /// Takes each lane group of `from` to the one of `to`, both of samples of so many features.
+    fn each_group<T: Element>(
+        &self,
+        (from, from_features): (&[T], usize),
+        (to, to_features): (&mut [T], usize),
+        pass: impl Fn(&[T], &mut [T]) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let [from_len, to_len] = [from_features, to_features].map(|features| features * self.lanes);
+        lanes::for_each_stretch(self.groups, self.work, [(to, to_len)], |group, [to]| {
+            with_scratch(from_len + to_len, |scratch| {
+                let (from_lanes, to_lanes) = scratch.split_at_mut(from_len);
+                gather(self.group(from, group, from_len), from_features, from_lanes)?;
+                pass(from_lanes, to_lanes)?;
+                scatter(to_lanes, to_features, to)
+            })
+        })
+    }
+
     pub(super) fn forward<T: Element>(
         &self,
         x: &[T],
@@ -56,31 +72,21 @@ impl InLanes {
         relu: bool,
         y: &mut [T],
     ) -> Result<()> {
-        let ([inputs, outputs], [x_len, y_len]) = (self.features, self.lens());
+        let [inputs, outputs] = self.features;
         with_scratch(self.plan.filters_len(), |filters| {
             self.plan.forward_filters(w, filters)?;
-            lanes::for_each_stretch(self.groups, self.work, [(y, y_len)], |group, [y]| {
-                with_scratch(x_len + y_len, |scratch| {
-                    let (x_lanes, y_lanes) = scratch.split_at_mut(x_len);
-                    gather(self.group(x, group, x_len), inputs, x_lanes)?;
-                    self.plan.forward(x_lanes, filters, bias, relu, y_lanes)?;
-                    scatter(y_lanes, outputs, y)
-                })
+            self.each_group((x, inputs), (y, outputs), |x, y| {
+                self.plan.forward(x, filters, bias, relu, y)
             })
         })
     }
 
     pub(super) fn backward_data<T: Element>(&self, dy: &[T], w: &[T], dx: &mut [T]) -> Result<()> {
-        let ([inputs, outputs], [x_len, y_len]) = (self.features, self.lens());
+        let [inputs, outputs] = self.features;
         with_scratch(self.plan.filters_len(), |filters| {
             self.plan.backward_filters(w, filters)?;
-            lanes::for_each_stretch(self.groups, self.work, [(dx, x_len)], |group, [dx]| {
-                with_scratch(x_len + y_len, |scratch| {
-                    let (dx_lanes, dy_lanes) = scratch.split_at_mut(x_len);
-                    gather(self.group(dy, group, y_len), outputs, dy_lanes)?;
-                    self.plan.backward_data(dy_lanes, filters, None, dx_lanes)?;
-                    scatter(dx_lanes, inputs, dx)
-                })
+            self.each_group((dy, outputs), (dx, inputs), |dy, dx| {
+                self.plan.backward_data(dy, filters, None, dx)
             })
         })
     }

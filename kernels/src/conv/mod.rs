@@ -27,6 +27,9 @@ use crate::error::{Result, check_len, checked_size};
 
 /// Multiply-adds below which waking a thread costs more than it saves.
 const PARALLEL_WORK: usize = 1 << 19;
+/// Parts the batch is cut into for the gradient by the weights, each with a gradient of its own; they are added in order, so the
+/// number is fixed.
+const BATCH_PARTS: usize = 16;
 
 /// y = x ∗ w + bias, then ReLU if `relu`; x, w and y as [`ConvGeometry`] says, bias of one value a filter.
 ///
