@@ -68,7 +68,7 @@ pub(super) fn backward_weight<T: Element>(
                                 c,
                             };
                             let epilogue = Epilogue::default();
-                            block.compute(arch, General { alpha: T::one(), beta, epilogue });
+                            block.compute(arch, General::new(T::one(), beta, epilogue));
                         }
                         beta = T::one();
                     }

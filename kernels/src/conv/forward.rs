@@ -125,7 +125,7 @@ fn correlate<T: Element>(
                     let y = Rows::<&mut [T]>::part(y, image * all_rows + first, rows);
                     let start = y.data.as_mut_ptr().wrapping_sub(first * pixels); // of the image
                     let c = Output { start, strides: [pixels as isize, 1] };
-                    let finish = General { alpha: T::one(), beta: T::zero(), epilogue };
+                    let finish = General::new(T::one(), T::zero(), epilogue);
                     match &path {
                         Path::InPlace(registers) => {
                             let Registers { offsets, pixels } = registers;

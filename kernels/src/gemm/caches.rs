@@ -33,6 +33,21 @@ impl Caches {
     }
 }
 
+/// Bytes of a line of the cache, and sets of L1 (64 on every CPU of the last ten years, since a page has 64 lines).
+pub(super) const LINE: usize = 64;
+const SETS: usize = 64;
+
+/// How many lines, `stride` bytes apart, L1 holds at once.
+pub(super) fn lines_of_l1(stride: usize) -> usize {
+    let sets = match stride / LINE {
+        lines if stride.is_multiple_of(LINE) && lines > 0 => {
+            SETS >> lines.trailing_zeros().min(SETS.trailing_zeros())
+        }
+        _ => SETS,
+    };
+    sets * (Caches::of_machine().l1 / (LINE * SETS))
+}
+
 /// Level and bytes of a data cache, as Linux lists them.
 fn of_index(index: usize) -> Option<(usize, usize)> {
     let read = |file: &str| {

@@ -47,9 +47,10 @@ impl<'a, T> Epilogue<'a, T> {
 /// C = relu(α·A·B + β·C + bias).
 #[derive(Clone, Copy)]
 pub struct General<'a, T> {
-    pub(crate) alpha: T,
-    pub(crate) beta: T,
-    pub(crate) epilogue: Epilogue<'a, T>,
+    alpha: T,
+    beta: T,
+    epilogue: Epilogue<'a, T>,
+    kind: Kind,
 }
 
 /// Which of its steps a [`General`] finish takes: the two plain ones are most products, and need no arithmetic.
@@ -63,24 +64,40 @@ pub(super) enum Kind {
     Scale,
 }
 
-impl<T: Element> General<'_, T> {
-    pub(super) fn kind(&self) -> Kind {
-        let Self { alpha, beta, epilogue } = self;
-        let unscaled = *alpha == T::one() && matches!(epilogue.bias, Bias::None) && !epilogue.relu;
-        match () {
-            _ if unscaled && *beta == T::zero() => Kind::Store,
-            _ if unscaled && *beta == T::one() => Kind::Accumulate,
+impl<'a, T: Element> General<'a, T> {
+    pub(crate) fn new(alpha: T, beta: T, epilogue: Epilogue<'a, T>) -> Self {
+        let unscaled = alpha == T::one() && matches!(epilogue.bias, Bias::None) && !epilogue.relu;
+        let kind = match () {
+            _ if unscaled && beta == T::zero() => Kind::Store,
+            _ if unscaled && beta == T::one() => Kind::Accumulate,
             _ => Kind::Scale,
-        }
+        };
+        Self { alpha, beta, epilogue, kind }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn bias(&self) -> Bias<'a, T> {
+        self.epilogue.bias
+    }
+
+    /// The same with another bias.
+    pub(super) fn with_bias(self, bias: Bias<'a, T>) -> Self {
+        Self::new(self.alpha, self.beta, Epilogue { bias, ..self.epilogue })
+    }
+
+    /// The same for Cᵀ.
+    pub(super) fn t(self) -> Self {
+        Self { epilogue: self.epilogue.t(), ..self }
     }
 
     /// The finish of one block of the depth: the first one scales C, the last one adds the epilogue.
     pub(super) fn of_block(&self, is_first: bool, is_last: bool) -> Self {
-        Self {
-            alpha: self.alpha,
-            beta: if is_first { self.beta } else { T::one() },
-            epilogue: if is_last { self.epilogue } else { Epilogue::default() },
-        }
+        let beta = if is_first { self.beta } else { T::one() };
+        let epilogue = if is_last { self.epilogue } else { Epilogue::default() };
+        Self::new(self.alpha, beta, epilogue)
     }
 
     /// Whether the old C is read.

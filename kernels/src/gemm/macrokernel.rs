@@ -1,5 +1,6 @@
 //! A block of C from a block of A and a block of B: the loops over micro-tiles.
 
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 use pulp::{Simd, WithSimd};
@@ -159,7 +160,9 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
         }
     }
 
-    /// The panel from column `j` on, that C's last column cuts off: as few registers as hold it, the last one masked.
+    /// The panel from column `j` on, that C's last column cuts off: as few registers as hold it. Where B is read in place and C is
+    /// only written, it begins further left, and what was there is written again with the same bits; else its last register
+    /// is masked.
     ///
     /// # Safety
     /// As [`Block::compute`].
@@ -170,31 +173,39 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
         j: usize,
         finish: &General<'_, T>,
     ) {
-        if R::PADDED {
+        if R::PADDED || j == self.cols {
             return;
         }
         let lanes = T::lanes::<S>();
         let left = self.cols - j;
+        let registers = left.div_ceil(lanes);
+        macro_rules! panel_of {
+            ($j:expr, $cut:literal, $finish:expr) => {
+                // SAFETY: the caller's promises.
+                unsafe {
+                    match registers {
+                        1 => self.panel::<S, E1, 1, $cut>(simd, $j, $finish),
+                        2 => self.panel::<S, E2, 2, $cut>(simd, $j, $finish),
+                        _ => {
+                            if const { E3 > 0 } {
+                                self.panel::<S, E3, 3, $cut>(simd, $j, $finish)
+                            }
+                        }
+                    }
+                }
+            };
+        }
+        if self.right.panel() == 1 && self.cols >= registers * lanes && !finish.reads_c() {
+            return panel_of!(self.cols - registers * lanes, false, finish);
+        }
         // The kernel adds whole registers of a bias per column, so it gets a copy that is long enough.
         let mut padded = [T::zero(); 3 * MAX_LANES];
         let mut finish = *finish;
-        if let Bias::PerColumn(bias) = finish.epilogue.bias {
+        if let Bias::PerColumn(bias) = finish.bias() {
             padded[..left].copy_from_slice(&bias[self.col + j..][..left]);
-            finish.epilogue.bias = Bias::PerColumn(&padded);
+            finish = finish.with_bias(Bias::PerColumn(&padded));
         }
-        // SAFETY: the caller's promises.
-        unsafe {
-            match left.div_ceil(lanes) {
-                0 => {}
-                1 => self.panel::<S, E1, 1, true>(simd, j, &finish),
-                2 => self.panel::<S, E2, 2, true>(simd, j, &finish),
-                _ => {
-                    if const { E3 > 0 } {
-                        self.panel::<S, E3, 3, true>(simd, j, &finish)
-                    }
-                }
-            }
-        }
+        panel_of!(j, true, &finish)
     }
 
     /// The loop IR of BLIS: B's panel stays in L1 while A's rows pass, in tiles of at most `MR`.
@@ -223,14 +234,9 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
             } else {
                 even + usize::from(tile < longer)
             };
-            macro_rules! tile_of_rows {
-                ($($count:literal)*) => {
-                    $(if const { $count <= MR } && $count == rows {
-                        simd.vectorize(MicroTile::<_, _, $count, V, CUT> { block: self, i, j, finish });
-                    } else)* {}
-                };
-            }
-            tile_of_rows!(12 11 10 9 8 7 6 5 4 3 2 1);
+            let kernel = Kernels::<T, L, R, S, MR, V, CUT>::BY_ROWS[rows - 1];
+            // SAFETY: the caller's promises.
+            unsafe { kernel(simd, self, i, j, finish) }
             i += rows;
         }
     }
@@ -291,24 +297,69 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
     }
 }
 
-/// A tile as a function of its own.
-struct MicroTile<'a, B, G, const ROWS: usize, const V: usize, const CUT: bool> {
-    block: &'a B,
-    i: usize,
-    j: usize,
-    finish: &'a G,
+/// [`Block::tile`] by its rows, 1 to `MR`: functions behind pointers, so that the compiler cannot merge them into one that
+/// spills its registers.
+struct Kernels<T, L, R, S, const MR: usize, const V: usize, const CUT: bool>(
+    PhantomData<(T, L, R, S)>,
+);
+
+type Kernel<T, L, R, S> = unsafe fn(S, &Block<T, L, R>, usize, usize, &General<'_, T>);
+
+impl<
+    T: Element,
+    L: Panels<T>,
+    R: Panels<T>,
+    S: Simd,
+    const MR: usize,
+    const V: usize,
+    const CUT: bool,
+> Kernels<T, L, R, S, MR, V, CUT>
+{
+    const BY_ROWS: [Kernel<T, L, R, S>; Tile::MAX_ROWS] = {
+        macro_rules! kernels {
+            ($($rows:literal)*) => {
+                [$(if $rows <= MR { tile::<T, L, R, S, $rows, V, CUT> } else { tile::<T, L, R, S, 1, V, CUT> }),*]
+            };
+        }
+        kernels!(1 2 3 4 5 6 7 8 9 10 11 12)
+    };
 }
 
-impl<T: Element, L: Panels<T>, R: Panels<T>, const ROWS: usize, const V: usize, const CUT: bool>
-    WithSimd for MicroTile<'_, Block<T, L, R>, General<'_, T>, ROWS, V, CUT>
-{
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        // SAFETY: panels i and j, promised to `Block::panel`.
-        unsafe { self.block.tile::<S, ROWS, V, CUT>(simd, self.i, self.j, self.finish) }
+/// # Safety
+/// As [`Block::tile`].
+unsafe fn tile<
+    T: Element,
+    L: Panels<T>,
+    R: Panels<T>,
+    S: Simd,
+    const ROWS: usize,
+    const V: usize,
+    const CUT: bool,
+>(
+    simd: S,
+    block: &Block<T, L, R>,
+    i: usize,
+    j: usize,
+    finish: &General<'_, T>,
+) {
+    struct Run<'a, B, G, const ROWS: usize, const V: usize, const CUT: bool> {
+        block: &'a B,
+        i: usize,
+        j: usize,
+        finish: &'a G,
     }
+    impl<T: Element, L: Panels<T>, R: Panels<T>, const ROWS: usize, const V: usize, const CUT: bool>
+        WithSimd for Run<'_, Block<T, L, R>, General<'_, T>, ROWS, V, CUT>
+    {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            // SAFETY: promised to `tile`, which alone makes a Run.
+            unsafe { self.block.tile::<S, ROWS, V, CUT>(simd, self.i, self.j, self.finish) }
+        }
+    }
+    simd.vectorize(Run::<_, _, ROWS, V, CUT> { block, i, j, finish });
 }
 
 /// # Safety

@@ -72,11 +72,10 @@ pub fn gemm_with<T: Element>(
     } else {
         ([m, n, k], a, b, output, epilogue)
     };
-    let finish = General { alpha, beta, epilogue };
+    let finish = General::new(alpha, beta, epilogue);
     if size[0] == 1 && gemv::is_row_by_row(&b.t()) {
-        let finish = General { epilogue: epilogue.t(), ..finish };
         // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
-        unsafe { gemv::compute(arch, pool, b.t(), a.t(), c.t(), finish) };
+        unsafe { gemv::compute(arch, pool, b.t(), a.t(), c.t(), finish.t()) };
         return Ok(());
     }
     let (rows, columns) = (Dense(a), Dense(b.t()));

@@ -88,7 +88,7 @@ pub fn gemm_packed_a<T: Element>(
         a: Operand::<T, Dense<'_, T>>::Packed(&a.panels),
         b: if plan { Operand::Source(&columns) } else { Operand::InPlace(b) },
         c: Output { start: c.as_mut_ptr(), strides: c.strides() },
-        finish: General { alpha, beta, epilogue },
+        finish: General::new(alpha, beta, epilogue),
     };
     // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
     unsafe { product.compute(a.arch, pool) };
@@ -115,7 +115,7 @@ pub fn gemm_packed_b<T: Element>(
         a: if Plan::of_left(a, n) { Operand::Source(&rows) } else { Operand::InPlace(a) },
         b: Operand::<T, Dense<'_, T>>::Packed(&b.panels),
         c: Output { start: c.as_mut_ptr(), strides: c.strides() },
-        finish: General { alpha, beta, epilogue },
+        finish: General::new(alpha, beta, epilogue),
     };
     // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
     unsafe { product.compute(b.arch, pool) };

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
+use super::caches::{LINE, lines_of_l1};
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::parallel::{Pool, Rows};
@@ -15,6 +16,12 @@ use crate::view::MatRef;
 /// An operand that can be packed: a dense matrix, or an image seen through a filter's taps. The seam through
 /// which convolution is a matrix product without a column matrix.
 pub(crate) trait PanelSource<T: Element>: Sync {
+    /// Depth over which all panels of `width` lines are packed before the next: where neighbouring panels lie side by side in
+    /// memory and a step along the depth is far, a few rows at a time.
+    fn depth_at_a_time(&self, _width: usize) -> usize {
+        usize::MAX
+    }
+
     /// Packs `lines` (at most `width`) over `depth` into `panel`, which holds `width` elements for each depth.
     fn pack<S: Simd>(
         &self,
@@ -30,6 +37,16 @@ pub(crate) trait PanelSource<T: Element>: Sync {
 pub(crate) struct Dense<'a, T>(pub(crate) MatRef<'a, T>);
 
 impl<T: Element> PanelSource<T> for Dense<'_, T> {
+    fn depth_at_a_time(&self, width: usize) -> usize {
+        let [line_stride, depth_stride] = self.0.strides();
+        match width * size_of::<T>() {
+            _ if line_stride != 1 => usize::MAX,
+            // The next panel reads on in the same lines of the cache.
+            bytes if bytes < LINE => lines_of_l1(depth_stride.unsigned_abs() * size_of::<T>()),
+            _ => LONG_RUNS,
+        }
+    }
+
     #[inline(always)]
     fn pack<S: Simd>(
         &self,
@@ -48,33 +65,46 @@ impl<T: Element> PanelSource<T> for Dense<'_, T> {
         // A width known to the compiler turns the copies into plain vector moves.
         match width {
             _ if lines.len() < width => self.pack_any(panel, width, lines, depth),
-            4 => self.pack_full::<4>(panel, lines.start, depth),
-            6 => self.pack_full::<6>(panel, lines.start, depth),
-            8 => self.pack_full::<8>(panel, lines.start, depth),
-            12 => self.pack_full::<12>(panel, lines.start, depth),
-            16 => self.pack_full::<16>(panel, lines.start, depth),
-            32 => self.pack_full::<32>(panel, lines.start, depth),
+            4 => self.pack_full::<4, 4>(panel, lines.start, depth),
+            6 => self.pack_full::<6, 8>(panel, lines.start, depth),
+            8 => self.pack_full::<8, 8>(panel, lines.start, depth),
+            12 => self.pack_full::<12, 16>(panel, lines.start, depth),
+            16 => self.pack_full::<16, 16>(panel, lines.start, depth),
+            32 => self.pack_full::<32, 32>(panel, lines.start, depth),
             _ => self.pack_any(panel, width, lines, depth),
         }
     }
 }
 
 impl<T: Element> Dense<'_, T> {
-    /// Whole panels, lines side by side or far apart.
+    /// Whole panels of `W` lines, side by side or far apart. `R` is the power of two that holds them.
     #[inline(always)]
-    fn pack_full<const W: usize>(&self, panel: &mut [T], line: usize, depth: Range<usize>) {
+    fn pack_full<const W: usize, const R: usize>(
+        &self,
+        panel: &mut [T],
+        line: usize,
+        depth: Range<usize>,
+    ) {
         let [line_stride, depth_stride] = self.0.strides();
         let mut from = self.0.at(line, depth.start);
-        let (steps, _) = panel.as_chunks_mut::<W>();
-        for step in steps {
-            if line_stride == 1 {
-                // SAFETY: W whole lines of this depth lie within the matrix, checked in `pack`.
-                *step = unsafe { from.cast::<[T; W]>().read() };
-            } else {
-                for (i, to) in step.iter_mut().enumerate() {
-                    // SAFETY: as above.
-                    *to = unsafe { *from.wrapping_offset(i as isize * line_stride) };
+        let mut whole = 0;
+        if line_stride == 1 && line + R <= self.0.rows() {
+            // In whole registers: what is too much, the next step overwrites, and one must follow.
+            whole = depth.len() - 1;
+            for d in 0..whole {
+                // SAFETY: R lines of this depth lie within the matrix; this step of the panel and the next have 2·W >= R elements.
+                unsafe {
+                    let to = panel.as_mut_ptr().add(d * W);
+                    to.cast::<[T; R]>().write(from.cast::<[T; R]>().read());
                 }
+                from = from.wrapping_offset(depth_stride);
+            }
+        }
+        let (steps, _) = panel.as_chunks_mut::<W>();
+        for step in &mut steps[whole..] {
+            for (i, to) in step.iter_mut().enumerate() {
+                // SAFETY: W whole lines of this depth lie within the matrix, checked in `pack`.
+                *to = unsafe { *from.wrapping_offset(i as isize * line_stride) };
             }
             from = from.wrapping_offset(depth_stride);
         }
@@ -135,6 +165,11 @@ pub(crate) fn packed_len(lines: usize, width: usize, depth: usize) -> usize {
 
 /// Elements a task packs, at least.
 const PART_LEN: usize = 16 * 1024;
+/// Tasks at most: more would cut rows of adjacent lines into short pieces.
+const PARTS: usize = 8;
+/// Depth at a time that makes the rows of a matrix pass as runs of many panels, which the hardware prefetches, instead of a
+/// panel's width from each page.
+const LONG_RUNS: usize = 16;
 
 /// Packs `lines` of `source` over `depth` into `panels`, which must hold [`packed_len`] elements.
 pub(crate) fn pack_panels<T: Element, P: PanelSource<T>>(
@@ -148,7 +183,7 @@ pub(crate) fn pack_panels<T: Element, P: PanelSource<T>>(
 ) {
     let panel_len = width * depth.len();
     let count = lines.len().div_ceil(width);
-    let part_panels = PART_LEN.div_ceil(panel_len.max(1));
+    let part_panels = PART_LEN.div_ceil(panel_len.max(1)).max(count.div_ceil(PARTS));
     let panels = Rows::new(panels, count, panel_len);
     pool.for_each_part(panels, part_panels, |part, panels| {
         let start = lines.start + part * part_panels * width;
@@ -174,11 +209,17 @@ impl<T: Element, P: PanelSource<T>> WithSimd for PackPart<'_, T, P> {
         if depth.is_empty() {
             return;
         }
-        let mut start = lines.start;
-        for panel in panels.chunks_exact_mut(width * depth.len()) {
-            let end = lines.end.min(start + width);
-            source.pack(simd, panel, width, start..end, depth.clone());
-            start = end;
+        let panel_len = width * depth.len();
+        let step = source.depth_at_a_time(width).min(depth.len());
+        for first in depth.clone().step_by(step) {
+            let depth_here = first..depth.end.min(first + step);
+            let here = width * (first - depth.start)..width * (depth_here.end - depth.start);
+            let mut start = lines.start;
+            for panel in panels.chunks_exact_mut(panel_len) {
+                let end = lines.end.min(start + width);
+                source.pack(simd, &mut panel[here.clone()], width, start..end, depth_here.clone());
+                start = end;
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Which operands are packed, decided by their shapes and strides alone.
 
 use super::blocking::{Blocking, KC};
-use super::caches::Caches;
+use super::caches::{Caches, LINE, lines_of_l1};
 use crate::element::Element;
 use crate::view::MatRef;
 
@@ -23,10 +23,15 @@ const ROWS_TO_ALIGN_B: usize = 256;
 /// Columns of C, and depth, from which A is worth packing where its elements lie badly.
 const COLUMNS_TO_PACK_A: usize = 48;
 const DEPTH_TO_PACK_A: usize = 32;
+/// So few lines of L1 for a block's depth that they drive each other out: two sets of 12, at strides of half pages.
+const FEW_LINES: usize = 24;
 /// Bytes that a block of A may span before it is worth packing: what the first TLB reaches, 64 pages.
 const REACH_OF_TLB: usize = 64 * 4096;
 /// Columns of C from which A is worth packing wherever its rows are not contiguous.
 const COLUMNS_TO_PACK_COLUMNS_OF_A: usize = 256;
+/// Columns of C from which contiguous rows are worth packing, too: in place, the rows of a block lie in a page each, and at
+/// strides of whole pages they drive each other out of L2.
+const COLUMNS_TO_PACK_ROWS_OF_A: usize = 1024;
 
 impl Plan {
     pub(super) fn of<T: Element>(a: MatRef<'_, T>, b: MatRef<'_, T>, blocking: &Blocking) -> Self {
@@ -42,16 +47,19 @@ impl Plan {
     }
 
     /// Whether A is packed for a product of `n` columns: it is read element by element, so any strides will do as long
-    /// as its lines do not drive each other out of the cache. Contiguous rows are 6 lines at a time;
+    /// as its lines do not drive each other out of the cache. Contiguous rows are 6 lines at a time, and rarely worth it;
     /// contiguous columns are as many as the block is deep.
     pub(super) fn of_left<T: Element>(a: MatRef<'_, T>, n: usize) -> bool {
         let [line, step] = a.strides().map(isize::unsigned_abs);
         n >= COLUMNS_TO_PACK_A
             && a.cols() >= DEPTH_TO_PACK_A
-            && line < step
-            && (n >= COLUMNS_TO_PACK_COLUMNS_OF_A
-                || sets_of_l1(step * size_of::<T>()) <= FEW_SETS
-                || step * size_of::<T>() * a.cols().min(KC) > REACH_OF_TLB)
+            && if line < step {
+                n >= COLUMNS_TO_PACK_COLUMNS_OF_A
+                    || lines_of_l1(step * size_of::<T>()) <= FEW_LINES
+                    || step * size_of::<T>() * a.cols().min(KC) > REACH_OF_TLB
+            } else {
+                n >= COLUMNS_TO_PACK_ROWS_OF_A
+            }
     }
 
     /// Whether B is packed for a product of `m` rows. Its rows can be loaded in registers where they are, if they are contiguous:
@@ -64,25 +72,9 @@ impl Plan {
         }
         let (caches, step) = (Caches::of_machine(), step.unsigned_abs() * size_of::<T>());
         let large = block_bytes(b, blocking) > caches.l2 / 4;
-        let crowded = blocking.kc.min(b.rows()) > sets_of_l1(step) * (caches.l1 / (LINE * SETS));
+        let crowded = blocking.kc.min(b.rows()) > lines_of_l1(step);
         let alignment = if m < ROWS_TO_ALIGN_B { 16 } else { LINE };
         m >= ROWS_TO_PACK_B && (large || crowded || !step.is_multiple_of(alignment))
-    }
-}
-
-/// Bytes of a line of the cache, and sets of L1 (64 on every CPU of the last ten years, since a page has 64 lines).
-const LINE: usize = 64;
-const SETS: usize = 64;
-/// So few sets that a block's lines drive each other out: those of strides of half pages.
-const FEW_SETS: usize = 2;
-
-/// The sets of L1 that lines so many bytes apart fall into.
-fn sets_of_l1(stride: usize) -> usize {
-    match stride / LINE {
-        lines if stride.is_multiple_of(LINE) && lines > 0 => {
-            SETS >> lines.trailing_zeros().min(SETS.trailing_zeros())
-        }
-        _ => SETS,
     }
 }
 
