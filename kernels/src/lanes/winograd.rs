@@ -8,6 +8,7 @@
 //! Source: S. Winograd, "Arithmetic Complexity of Computations" (1980); A. Lavin and S. Gray, "Fast Algorithms for Convolutional
 //! Neural Networks" (2015). docs/engine.md derives it.
 
+mod channels;
 mod product;
 mod transform;
 

@@ -325,7 +325,7 @@ impl<T: Element> FromPositions<'_, T> {
 /// # Safety
 /// - A register must be valid for reading at each position.
 #[inline(always)]
-unsafe fn output<T: Element, S: Simd>(
+pub(super) unsafe fn output<T: Element, S: Simd>(
     simd: S,
     m: *const T,
     stride: usize,
