@@ -134,13 +134,6 @@ impl<T> Clone for Start<T> {
 
 impl<T> Copy for Start<T> {}
 
-impl<T> Start<T> {
-    /// `count` elements further on.
-    pub(crate) fn add(self, count: usize) -> Self {
-        Self(self.0.wrapping_add(count))
-    }
-}
-
 // SAFETY: a task makes a slice of its own part of it, which is sent to it so to speak.
 unsafe impl<T: Send> Sync for Start<T> {}
 

@@ -7,7 +7,7 @@
 //!
 //! Weights come in the layout of the layers and are prepared once for all groups; so their gradients, which are taken back once.
 //!
-//! Batches too small to fill lanes have [`channels`] in them.
+//! Predictions, of single samples above all, have [`channels`] in lanes.
 
 mod buffer;
 pub mod channels;

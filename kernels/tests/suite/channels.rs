@@ -50,36 +50,38 @@ fn scattered<T: Element>(y: &[T], shape @ [channels, pixels]: [usize; 2]) -> Vec
     y.chunks(padded::<T>(channels) * pixels).flat_map(scatter).collect()
 }
 
-/// What `plan` gives for samples that lie as layers hold them, in their layout.
+/// What `plan` gives for samples of (channels, pixels), in the layers' layout as they are.
 fn run<T: Element>(
     plan: &Convolution,
     input: Input,
     x: &[T],
+    shape @ [channels, pixels]: [usize; 2],
     [w, bias]: [&[T]; 2],
     relu: bool,
-    shape: [usize; 4],
 ) -> Vec<T> {
-    let [samples, channels, height, width] = shape;
-    let mut filters = nans(plan.filters_len());
+    let (mut filters, [in_len, out_len]) = (nans(plan.filters_len()), plan.lens());
     plan.prepare(w, bias, &mut filters).unwrap();
+    let samples = x.len() / (channels * pixels);
     let x = match input {
         Input::Planes => x.to_vec(),
-        Input::Lanes => gathered(x, [channels, height * width]),
+        Input::Lanes => gathered(x, shape),
     };
-    let mut y = nans(samples * plan.lens()[1]);
-    plan.forward(samples, &x, &filters, relu, &mut y).unwrap();
+    let mut y = nans(samples * out_len);
+    for (x, y) in x.chunks(in_len).zip(y.chunks_mut(out_len)) {
+        plan.forward(x, &filters, relu, y).unwrap();
+    }
     let [filters, height, width] = plan.output();
     scattered(&y, [filters, height * width])
 }
 
 /// Both layouts of the input, with and without ReLU and pooling.
 fn check<T: Element>(geometry: &ConvGeometry, seed: u64) {
-    let shape @ [samples, channels, height, width] = geometry.input();
+    let shape @ [_, channels, height, width] = geometry.input();
     let output @ [_, filters, out_h, out_w] = geometry.output();
     let x = integers::<T>(len(&shape), seed);
     let w = integers::<T>(len(&geometry.weight()), seed + 1);
     let bias = integers::<T>(filters, seed + 2);
-    let relu = seed.is_multiple_of(2);
+    let (relu, planes) = (seed.is_multiple_of(2), [channels, height * width]);
     let mut expected = vec![T::nan(); len(&output)];
     reference::conv::forward(geometry, &x, &w, Some(&bias), relu, &mut expected);
     let window = Window::new(2, 2).stride(2);
@@ -88,15 +90,14 @@ fn check<T: Element>(geometry: &ConvGeometry, seed: u64) {
         let plan =
             Convolution::new::<T>([channels, height, width], input, filters, geometry.window())
                 .unwrap();
-        assert!(run(&plan, input, &x, [&w, &bias], relu, shape) == expected, "{what}");
+        assert!(run(&plan, input, &x, planes, [&w, &bias], relu) == expected, "{what}");
         let halved = plan.max_pooled(window).unwrap();
         assert_eq!(halved.is_some(), out_h.is_multiple_of(2) && out_w.is_multiple_of(2));
         if let Some(plan) = halved {
             let mut pooled = vec![T::nan(); len(&output) / 4];
             let mut index = vec![0u8; pooled.len()];
             reference::pool::max_pool_forward(output, &window, &expected, &mut pooled, &mut index);
-            assert!(run(&plan, input, &x, [&w, &bias], relu, shape) == pooled, "{what}, pooled");
-            assert_eq!(samples * len(&plan.output()), pooled.len());
+            assert!(run(&plan, input, &x, planes, [&w, &bias], relu) == pooled, "{what}, pooled");
         }
     }
 }
@@ -155,13 +156,8 @@ fn any_number_of_threads_gives_the_same_bits() {
             .unwrap();
         let (x, w) = (random::<f32>(len(&shape), 1), random::<f32>(len(&geometry.weight()), 2));
         let bias = random::<f32>(filters, 3);
-        on_any_threads(|| run(&plan, Input::Planes, &x, [&w, &bias], true, shape));
-        // A sample's bits are the same whatever comes with it.
-        let two = [&x[..], &random::<f32>(x.len(), 4)].concat();
-        let alone = run(&plan, Input::Planes, &x, [&w, &bias], true, shape);
-        let together =
-            run(&plan, Input::Planes, &two, [&w, &bias], true, [2, channels, size, size]);
-        assert!(together[..alone.len()] == alone);
+        let planes = [channels, size * size];
+        on_any_threads(|| run(&plan, Input::Planes, &x, planes, [&w, &bias], true));
     }
 }
 
@@ -185,7 +181,7 @@ fn it_is_as_exact_as_samples_in_lanes() {
 
         let input = [channels, size, size];
         let plan = Convolution::new::<f32>(input, Input::Planes, filters, window).unwrap();
-        let found = run(&plan, Input::Planes, &x, [&w, &bias], false, shape);
+        let found = run(&plan, Input::Planes, &x, [channels, size * size], [&w, &bias], false);
 
         let plan = lanes::Convolution::new::<f32>(input, filters, window).unwrap();
         let (features, outputs) = (x.len() / samples, exact.len() / samples);
@@ -202,16 +198,15 @@ fn it_is_as_exact_as_samples_in_lanes() {
 
 #[test]
 fn not_a_number_comes_through() {
-    let shape = [1, 2, 4, 4];
     let mut x = vec![1.0f32; 32];
     x[5] = f32::NAN;
     let (w, bias) = ([1.0; 18], [0.0]);
     let plan =
         Convolution::new::<f32>([2, 4, 4], Input::Planes, 1, Window::new(3, 3).pad(1)).unwrap();
-    let y = run(&plan, Input::Planes, &x, [&w, &bias], true, shape);
+    let y = run(&plan, Input::Planes, &x, [2, 16], [&w, &bias], true);
     assert!(y[0].is_nan() && y[10].is_nan() && y[11] == 12.0, "{y:?}");
     let plan = plan.max_pooled(Window::new(2, 2).stride(2)).unwrap().unwrap();
-    let y = run(&plan, Input::Planes, &x, [&w, &bias], true, shape);
+    let y = run(&plan, Input::Planes, &x, [2, 16], [&w, &bias], true);
     assert!(y.iter().all(|y| y.is_nan()), "{y:?}");
 }
 
@@ -242,11 +237,10 @@ fn what_does_not_fit_is_an_error() {
     assert!(plan.prepare(&w, &bias[1..], &mut filters).is_err());
     assert!(plan.prepare(&w, &bias, &mut filters[1..]).is_err());
     let (x, mut y) = ([0.0; 25], vec![7.0; plan.lens()[1]]);
-    let error = plan.forward(1, &x[1..], &filters, false, &mut y).unwrap_err();
+    let error = plan.forward(&x[1..], &filters, false, &mut y).unwrap_err();
     assert!(error.to_string().contains("channels::Convolution::forward: x has"), "{error}");
-    assert!(plan.forward(2, &x, &filters, false, &mut y).is_err());
-    assert!(plan.forward(1, &x, &filters[1..], false, &mut y).is_err());
-    assert!(plan.forward(1, &x, &filters, false, &mut y[1..]).is_err());
+    assert!(plan.forward(&x, &filters[1..], false, &mut y).is_err());
+    assert!(plan.forward(&x, &filters, false, &mut y[1..]).is_err());
     assert!(y.iter().all(|&y| y == 7.0), "a call that fails writes nothing");
     assert!(plan.max_pooled(Window::new(2, 2).stride(2)).unwrap().is_none(), "3 × 3 is odd");
     assert!(Convolution::new::<f32>([1, 2, 2], Input::Planes, 1, window).is_err());

@@ -146,15 +146,14 @@ impl Convolution {
         Ok(())
     }
 
-    /// y = x ∗ w + bias, then ReLU if `relu`, then the maxima of a plan that is [`Convolution::max_pooled`], of samples one after
-    /// another; with w and bias as [`Convolution::prepare`] left them.
+    /// y = x ∗ w + bias of a sample, then ReLU if `relu`, then the maxima of a plan that is [`Convolution::max_pooled`]; with w and
+    /// bias as [`Convolution::prepare`] left them.
     ///
     /// # Errors
     /// [`crate::Error::Length`] where a slice has another size, [`crate::Error::Shape`] where another instruction set is in
     /// use than the plan is for.
     pub fn forward<T: Element>(
         &self,
-        samples: usize,
         x: &[T],
         filters: &[T],
         relu: bool,
@@ -162,31 +161,20 @@ impl Convolution {
     ) -> Result<()> {
         const OP: &str = "lanes::channels::Convolution::forward";
         let [x_len, y_len] = self.lens();
-        check_len(OP, "x", x, samples * x_len)?;
+        check_len(OP, "x", x, x_len)?;
         check_len(OP, "filters", filters, self.filters_len())?;
-        check_len(OP, "y", y, samples * y_len)?;
-        let arch = arch_of::<T>(OP, self.lanes)?;
-        if samples == 0 {
-            return Ok(());
-        }
+        check_len(OP, "y", y, y_len)?;
+        let (arch, pool) = (arch_of::<T>(OP, self.lanes)?, self.pool()?);
         let (bias, filters) = filters.split_at(self.registers() * self.lanes);
-        let units = match &self.kernel {
-            Kernel::Direct(direct) => direct.units(self.halved),
-            Kernel::Winograd(winograd) => winograd.tiles()[0],
+        let (units, most) = match &self.kernel {
+            Kernel::Direct(direct) => (direct.units(self.halved), usize::MAX),
+            Kernel::Winograd(winograd) => (winograd.tiles()[0], winograd.rows_in_cache::<T>()),
         };
-        let parts = match &self.kernel {
-            Kernel::Direct(_) => PARTS,
-            Kernel::Winograd(winograd) => PARTS.max(units.div_ceil(winograd.rows_in_cache::<T>())),
-        };
-        let parts = parts.clamp(1, units.max(1));
-        let pool = self.pool(samples)?;
+        let parts = units.div_ceil(most).max(PARTS.min(units));
         let y = y.into_raw();
-        let run = |x: &[T]| {
-            let x_len = x.len() / samples;
-            pool.for_each(samples * parts, |task| {
-                let (number, part) = (task / parts, task % parts);
-                let x = &x[number * x_len..][..x_len];
-                let sample = Sample { x, bias, filters, relu, y: y.add(number * y_len) };
+        self.with_input(x, |x| {
+            let sample = Sample { x, bias, filters, relu, y };
+            pool.for_each(parts, |part| {
                 let units = share(units, part, parts);
                 // SAFETY: the lengths were checked, and x made as the kernel wants it; `arch_of` compared the lanes; parts are
                 // disjoint.
@@ -207,49 +195,31 @@ impl Convolution {
                     }
                 }
             });
-        };
-        self.with_input(samples, x, run)
+        })
     }
 
     /// Runs `body` with x as the kernel wants it: in lanes, or with its halo.
-    fn with_input<T: Element>(
-        &self,
-        samples: usize,
-        x: &[T],
-        body: impl FnOnce(&[T]),
-    ) -> Result<()> {
-        let [x_len, _] = self.lens();
+    fn with_input<T: Element>(&self, x: &[T], body: impl FnOnce(&[T])) -> Result<()> {
         match &self.kernel {
             Kernel::Direct(direct) if direct.padded_len() > 0 => {
-                let len = direct.padded_len();
-                with_scratch(samples * len, |padded: &mut [T]| {
-                    for (number, padded) in padded.chunks_exact_mut(len).enumerate() {
-                        direct.pad(&x[number * x_len..][..x_len], padded);
-                    }
+                with_scratch(direct.padded_len(), |padded: &mut [T]| {
+                    direct.pad(x, padded);
                     body(padded);
                 });
             }
             Kernel::Winograd(_) if self.input == Input::Planes => {
                 let [_, channels, height, width] = self.geometry.input();
-                let (shape, padded) =
-                    ([channels, height * width], channels.next_multiple_of(self.lanes));
-                let len = padded * height * width;
-                return with_scratch(samples * len, |lanes: &mut [T]| {
-                    for number in 0..samples {
-                        let x = &x[number * x_len..][..x_len];
-                        gather(x, shape, &mut lanes[number * len..][..len])?;
-                    }
-                    body(lanes);
-                    Ok(())
-                });
+                let shape = [channels, height * width];
+                let len = channels.next_multiple_of(self.lanes) * height * width;
+                with_scratch(len, |lanes: &mut [T]| gather(x, shape, lanes).map(|()| body(lanes)))?;
             }
             _ => body(x),
         }
         Ok(())
     }
 
-    /// For the work of some samples.
-    fn pool(&self, samples: usize) -> Result<Pool> {
+    /// For the work of a sample.
+    fn pool(&self) -> Result<Pool> {
         let multiply_adds = match &self.kernel {
             Kernel::Direct(direct) => direct.units(false) * direct.taps(),
             Kernel::Winograd(winograd) => {
@@ -257,6 +227,6 @@ impl Convolution {
                 rows * columns * winograd.depth()
             }
         };
-        Pool::for_work(samples * multiply_adds * self.registers(), PARALLEL_WORK)
+        Pool::for_work(multiply_adds * self.registers(), PARALLEL_WORK)
     }
 }

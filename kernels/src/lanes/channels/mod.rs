@@ -1,4 +1,4 @@
-//! Channels in lanes: single samples, for batches that would leave most lanes of a lane group empty.
+//! Channels in lanes: one sample at a time, for predictions.
 //!
 //! An activation of a sample lies as (registers, height, width, L): a register holds the same pixel of L = [`super::count`]
 //! channels, the first L in the first register and so on. The last one's lanes that no channel fills hold nothing of meaning, and
