@@ -128,20 +128,22 @@ impl Convolution {
     /// Prepares filters and bias for [`Convolution::forward`], once for as long as they stay the same.
     ///
     /// # Errors
-    /// [`crate::Error::Length`] where a slice has another size.
+    /// As [`Convolution::forward`].
     pub fn prepare<T: Element>(&self, w: &[T], bias: &[T], filters: &mut [T]) -> Result<()> {
         const OP: &str = "lanes::channels::Convolution::prepare";
         check_len(OP, "w", w, self.geometry.weight_len())?;
         check_len(OP, "bias", bias, self.geometry.weight()[0])?;
         check_len(OP, "filters", filters, self.filters_len())?;
-        filters.fill(T::zero());
-        filters[..bias.len()].copy_from_slice(bias);
-        let filters = &mut filters[self.registers() * self.lanes..];
+        let arch = arch_of::<T>(OP, self.lanes)?;
+        let (to_bias, filters) = filters.split_at_mut(self.registers() * self.lanes);
+        to_bias.fill(T::zero());
+        to_bias[..bias.len()].copy_from_slice(bias);
         match &self.kernel {
-            Kernel::Direct(direct) => direct.filters(w, filters),
-            Kernel::Winograd(winograd) => {
-                winograd.filters_in_lanes(w.as_chunks::<3>().0.as_chunks::<3>().0, filters);
+            Kernel::Direct(direct) => {
+                filters.fill(T::zero());
+                direct.filters(arch, w, filters);
             }
+            Kernel::Winograd(winograd) => winograd.filters_in_lanes(arch, w, filters),
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::arch::Arch;
 use crate::conv::{ConvGeometry, Window};
 use crate::element::Element;
 use crate::error::{Result, checked_size};
+use crate::lanes::transpose::Turn;
 use crate::simd::Vector;
 
 /// Pixels of a tile at most, of one register of filters and of two: 8 and 12 sums.
@@ -103,15 +104,16 @@ impl Direct {
 
     /// Lays the filters w (filters, taps) out group by group of registers: (taps, the group's registers). Nothing is written to
     /// lanes without a filter.
-    pub(super) fn filters<T: Element>(&self, w: &[T], to: &mut [T]) {
+    pub(super) fn filters<T: Element>(&self, arch: Arch, w: &[T], to: &mut [T]) {
         let (taps, lanes) = (self.taps(), self.lanes);
         let filters = w.len() / taps.max(1);
         for [first, end] in register_groups(filters.div_ceil(lanes)) {
-            let (width, to) = ((end - first) * lanes, &mut to[taps * first * lanes..]);
-            for filter in first * lanes..filters.min(end * lanes) {
-                for (tap, &w) in w[filter * taps..][..taps].iter().enumerate() {
-                    to[tap * width + filter - first * lanes] = w;
-                }
+            let (step, to) = ((end - first) * lanes, &mut to[taps * first * lanes..]);
+            for register in first..end {
+                let size = [lanes.min(filters - register * lanes), taps];
+                let from = &w[register * lanes * taps..];
+                let to = &mut to[(register - first) * lanes..];
+                arch.dispatch(Turn { from, row: taps, to, step, size });
             }
         }
     }

@@ -15,6 +15,7 @@ use super::transform::{
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::lanes::channels::{REGISTERS, Sample, evenly, larger, register_groups};
+use crate::lanes::transpose::Turn;
 use crate::parallel::Start;
 use crate::simd::Vector;
 use crate::workspace::with_scratch;
@@ -42,25 +43,29 @@ impl Winograd {
         self.block_rows::<T>(BLOCK, POSITIONS, self.inputs.div_ceil(self.lanes))
     }
 
-    /// Transforms the filters w (filters, channels) to u, group by group of registers: (positions, channels, the group's
-    /// registers). Nothing is written to lanes without a filter.
-    pub(in crate::lanes) fn filters_in_lanes<T: Element>(
-        &self,
-        w: &[[[T; FILTER]; FILTER]],
-        u: &mut [T],
-    ) {
+    /// Transforms the filters w (filters, channels, 3, 3) to u, group by group of registers: (positions, channels, the group's
+    /// registers).
+    pub(in crate::lanes) fn filters_in_lanes<T: Element>(&self, arch: Arch, w: &[T], u: &mut [T]) {
         let Self { inputs, outputs, lanes, .. } = *self;
-        for [first, end] in register_groups(outputs.div_ceil(lanes)) {
-            let (width, u) = ((end - first) * lanes, &mut u[self.depth() * first * lanes..]);
-            for filter in first * lanes..outputs.min(end * lanes) {
-                for (channel, &w) in w[filter * inputs..][..inputs].iter().enumerate() {
-                    let points = transform::filter(w);
-                    for (p, &point) in points.as_flattened().iter().enumerate() {
-                        u[(p * inputs + channel) * width + filter - first * lanes] = point;
+        let filter = inputs * FILTER * FILTER;
+        with_scratch(filter * lanes, |turned: &mut [T]| {
+            for [first, end] in register_groups(outputs.div_ceil(lanes)) {
+                let u =
+                    &mut u[self.depth() * first * lanes..][..self.depth() * (end - first) * lanes];
+                for register in first..end {
+                    let count = lanes.min(outputs - register * lanes);
+                    if count < lanes {
+                        turned.fill(T::zero()); // what is left has no filter
                     }
+                    let from = &w[register * lanes * filter..];
+                    let size = [count, filter];
+                    arch.dispatch(Turn { from, row: filter, to: turned, step: lanes, size });
+                    let (w, width) = (&*turned, (end - first) * lanes);
+                    let u = &mut u[(register - first) * lanes..];
+                    arch.dispatch(Filters { w, channels: inputs, u, width });
                 }
             }
-        }
+        });
     }
 
     /// The rows of tiles from `rows[0]` to before `rows[1]` of x ∗ filters + bias. `HALVED`: the maximum of each tile.
@@ -110,6 +115,43 @@ impl Winograd {
                 unsafe { group.run::<HALVED>(arch, end - first) };
             }
         });
+    }
+}
+
+/// The transform of a register of filters.
+struct Filters<'a, T> {
+    /// (channels, 3, 3, lanes).
+    w: &'a [T],
+    channels: usize,
+    /// (positions, channels), so many elements apart.
+    u: &'a mut [T],
+    width: usize,
+}
+
+impl<T: Element> WithSimd for Filters<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let lanes = Vector::<T, S>::len();
+        let half = Vector::splat(simd, T::of(0.5));
+        for channel in 0..self.channels {
+            let w = &self.w[channel * FILTER * FILTER * lanes..];
+            let mut taps = [[half; FILTER]; FILTER];
+            for i in 0..FILTER {
+                for j in 0..FILTER {
+                    taps[i][j] = Vector::load(simd, &w[(i * FILTER + j) * lanes..]);
+                }
+            }
+            let points = transform::filter(half, taps);
+            for i in 0..SIDE {
+                for j in 0..SIDE {
+                    let position = i * SIDE + j;
+                    let at = (position * self.channels + channel) * self.width;
+                    points[i][j].store(&mut self.u[at..]);
+                }
+            }
+        }
     }
 }
 
