@@ -143,7 +143,7 @@ impl<T: Element> Engine<T> {
         let (samples, lanes) = (x.shape()[0], lanes::count::<T>()?);
         let predicts = mode == Mode::Test;
         let (version, layers) = match predicts {
-            true => layers.to_predict(),
+            true => layers.for_prediction(),
             false => (0, &mut layers[..]),
         };
         let known = |planned: &Planned<T>| {

@@ -19,7 +19,7 @@ impl<T> Versioned<T> {
     }
 
     /// The version, and the layers for a prediction, which leaves their weights alone.
-    pub(super) fn to_predict(&mut self) -> (u64, &mut [Box<dyn Layer<T>>]) {
+    pub(super) fn for_prediction(&mut self) -> (u64, &mut [Box<dyn Layer<T>>]) {
         (self.version, &mut self.layers)
     }
 }
