@@ -4,7 +4,7 @@
 //! set. An instance that an upstream crate holds is taken from there, in builds optimised up to level 1 (rustc's
 //! `share-generics`): in those of the tests, for which alone this module is.
 
-use crate::lanes::{Convolution, Pooling};
+use crate::lanes::{Convolution, Pooling, channels};
 use crate::{
     activation, batch_norm, conv, dropout, gemm, lanes, mask, optimize, pool, reduce, softmax,
 };
@@ -58,7 +58,12 @@ instances!(T:
     Convolution::backward_data::<T>,
     Convolution::add_weight_gradient::<T>,
     Convolution::weight_gradient::<T>,
+    channels::Convolution::prepare::<T>,
+    channels::Convolution::forward::<T>,
+    channels::gather::<T>,
+    channels::scatter::<T>,
     Pooling::max_forward::<T>,
+    Pooling::max::<T>,
     Pooling::max_backward::<T>,
     Pooling::average_forward::<T>,
     Pooling::average_backward::<T>,

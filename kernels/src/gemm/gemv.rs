@@ -1,5 +1,5 @@
 //! A matrix times a vector, where the matrix lies row by row: a dot product for each row, lanes along the depth. The matrix is
-//! read once, so nothing is packed. (A vector times such a matrix needs nothing of its own: it is a tile of one row.)
+//! read once, so nothing is packed. (A vector times such a matrix: `row.rs`.)
 
 use pulp::{Scalar, Simd, WithSimd};
 

@@ -12,6 +12,7 @@ mod packed;
 pub(crate) mod packing;
 pub(crate) mod panels;
 mod plan;
+mod row;
 pub(crate) mod transpose;
 
 pub(crate) use compiled::BlockKernels;
@@ -77,6 +78,10 @@ pub fn gemm_with<T: Element>(
         // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
         unsafe { gemv::compute(arch, pool, b.t(), a.t(), c.t(), finish.t()) };
         return Ok(());
+    }
+    if size[0] == 1 && row::is_dense(&b) {
+        // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
+        return unsafe { row::compute(arch, a, b, c, finish) };
     }
     let (rows, columns) = (Dense(a), Dense(b.t()));
     let blocking = Blocking::of::<T>(arch, a.cols());

@@ -340,7 +340,7 @@ impl Convolution {
 }
 
 /// Multiply-adds of a pair of channels of one sample, without those of filter cells outside the image.
-fn products(geometry: &ConvGeometry) -> usize {
+pub(super) fn products(geometry: &ConvGeometry) -> usize {
     let ([_, _, height, width], [_, _, out_h, out_w]) = (geometry.input(), geometry.output());
     let Window { size, stride, pad } = geometry.window();
     let seen = |axis: usize, input: usize, output: usize| -> usize {

@@ -6,8 +6,11 @@
 //! are computed like the others, and their gradient is 0.
 //!
 //! Weights come in the layout of the layers and are prepared once for all groups; so their gradients, which are taken back once.
+//!
+//! Predictions, of single samples above all, have [`channels`] in lanes.
 
 mod buffer;
+pub mod channels;
 mod convolution;
 mod correlate;
 mod offsets;

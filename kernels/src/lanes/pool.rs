@@ -62,6 +62,19 @@ impl Pooling {
         Ok(())
     }
 
+    /// y of [`Pooling::max_forward`] alone, where nobody goes back.
+    ///
+    /// # Errors
+    /// As [`Pooling::max_forward`].
+    pub fn max<T: Element>(&self, x: &[T], y: &mut [T]) -> Result<()> {
+        const OP: &str = "lanes::Pooling::max";
+        let [x_len, y_len] = self.lens();
+        check_len(OP, "x", x, x_len)?;
+        check_len(OP, "y", y, y_len)?;
+        arch_of::<T>(OP, self.lanes)?.dispatch(Max { pooling: self, x, y });
+        Ok(())
+    }
+
     /// dx from dy and the `index` of [`Pooling::max_forward`]; where `mask` (if any, in the layout of y) is 0 or less, dy counts
     /// as 0: the gradient of a ReLU before or after the pooling, whose output y was.
     ///
@@ -206,6 +219,34 @@ impl<T: Element> WithSimd for MaxForward<'_, T> {
                 current = at;
                 best.store(&mut y[at..]);
                 won.store(&mut index[at..]);
+            },
+        );
+    }
+}
+
+struct Max<'a, T> {
+    pooling: &'a Pooling,
+    x: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Element> WithSimd for Max<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { pooling, x, y } = self;
+        let mut current = usize::MAX;
+        pooling.for_each_cell(
+            #[inline(always)]
+            |at, _, from| {
+                let mut best = Vector::load(simd, &x[from..]);
+                if at == current {
+                    let earlier = Vector::load(simd, &y[at..]);
+                    best = best.beats(earlier).select(best, earlier);
+                }
+                current = at;
+                best.store(&mut y[at..]);
             },
         );
     }

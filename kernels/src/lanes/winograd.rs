@@ -8,6 +8,7 @@
 //! Source: S. Winograd, "Arithmetic Complexity of Computations" (1980); A. Lavin and S. Gray, "Fast Algorithms for Convolutional
 //! Neural Networks" (2015). docs/engine.md derives it.
 
+mod channels;
 mod product;
 mod transform;
 
@@ -129,7 +130,8 @@ impl Winograd {
             for [first, end] in micro_tiles(position / inputs) {
                 for input in 0..inputs {
                     for output in first..end {
-                        let points = transform::filter(w(group * GROUP + output, input));
+                        let w = w(group * GROUP + output, input);
+                        let points = transform::filter(T::of(0.5), w);
                         let at = first * inputs + input * (end - first) + output - first;
                         for (p, &point) in points.as_flattened().iter().enumerate() {
                             u[p * position + at] = point;

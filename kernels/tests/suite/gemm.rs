@@ -276,11 +276,18 @@ fn relu_passes_nan() {
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(5);
-    for size in [[100, 100, 784], [150, 333, 520], [1000, 31, 100], [1, 1500, 800], [13, 9, 20000]]
-    {
+    for (size, layout) in [
+        ([100, 100, 784], Layout::Columns),
+        ([150, 333, 520], Layout::Columns),
+        ([1000, 31, 100], Layout::Columns),
+        ([1, 1500, 800], Layout::Columns),
+        ([1, 1500, 800], Layout::Rows),
+        ([1, 100, 4320], Layout::Rows),
+        ([13, 9, 20000], Layout::Columns),
+    ] {
         let [m, n, k] = size;
         let a = Matrix::<f32>::new([m, k], Layout::Rows, || random(&mut rng));
-        let b = Matrix::<f32>::new([k, n], Layout::Columns, || random(&mut rng));
+        let b = Matrix::<f32>::new([k, n], layout, || random(&mut rng));
         let results = [1, 2, 3, 4, 5, 6, 7, 8].map(|threads| {
             set_num_threads(threads);
             let mut c = Matrix::<f32>::new([m, n], Layout::Rows, || 0.0);

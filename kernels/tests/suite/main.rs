@@ -2,6 +2,7 @@
 
 mod activation;
 mod batch_norm;
+mod channels;
 mod common;
 mod conv;
 mod dropout;

@@ -3,11 +3,14 @@
 //! Layers run one after another, each over the whole batch. Where convolutions follow each other, their shapes known beforehand,
 //! the engine does better: the samples lie in lanes ([`crate::kernels::lanes`]), a few of them go through all the convolutions
 //! while they are in cache, activations and pooling are part of the convolution before them, and the memory is there from the
-//! first step on. Everything else, layers of one's own among it, runs by itself. docs/engine.md tells the story. The layers
+//! first step on. Predictions have channels in lanes instead, where there are enough of them. Everything else, layers of
+//! one's own among it, runs by itself. docs/engine.md tells the story. The layers
 //! stay the oracle: the tests hold both to each other.
 
+mod channels;
 mod plan;
 mod run;
+mod versioned;
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -18,9 +21,12 @@ use crate::tensor::{contiguous, elements, elements_mut};
 use crate::{Element, Error, Result, Tensor};
 use plan::Plan;
 use run::Memory;
+pub(crate) use versioned::Versioned;
 
 /// Plans that are kept: the batch of an epoch and its last, smaller one, for training and for testing.
 const KEPT: usize = 4;
+/// Channels go into the lanes of a prediction where they fill at least so many of those that samples would.
+const FILLED: f64 = 0.75;
 
 /// The plans of a network, by batch size, and the memory they need.
 #[derive(Debug)]
@@ -35,6 +41,8 @@ struct Planned<T> {
     samples: usize,
     /// Of the instruction set it is for.
     lanes: usize,
+    /// Whether for predictions, after which nobody goes back.
+    predicts: bool,
     segments: Vec<Segment<T>>,
 }
 
@@ -43,13 +51,55 @@ struct Planned<T> {
 enum Segment<T> {
     /// Each by itself.
     Layers(Range<usize>),
+    /// All of them together, channels in lanes.
+    Channels(Box<channels::Plan>, channels::Memory<T>),
     /// All of them together, samples in lanes.
     Lanes(Box<Plan>, Memory<T>),
+}
+
+impl<T> Segment<T> {
+    /// The layer after it, and the shape that arrives there; of layers by themselves, which know their shapes, none.
+    fn end(&self) -> (usize, &[usize]) {
+        match self {
+            Self::Layers(range) => (range.end, &[]),
+            Self::Channels(plan, _) => (plan.layers.end, &plan.output_shape),
+            Self::Lanes(plan, _) => (plan.layers.end, &plan.output_shape),
+        }
+    }
 }
 
 impl<T: Element> Engine<T> {
     pub(crate) fn new(on: bool) -> Self {
         Self { on, planned: Vec::new() }
+    }
+
+    /// The segment that begins with layer `at`, if it is a convolution: with samples in lanes, or, for predictions, channels.
+    fn segment(
+        &self,
+        layers: &[Box<dyn Layer<T>>],
+        at: usize,
+        input: &[usize],
+        samples: usize,
+        predicts: bool,
+    ) -> Result<Option<Segment<T>>> {
+        let lanes = lanes::count::<T>()?;
+        // Lanes that no sample fills are computed all the same: up to half of them the layers are faster.
+        let by_samples = match self.on && 2 * samples > lanes {
+            true => Plan::new(layers, at, input, samples)?,
+            false => None,
+        };
+        let by_channels = match self.on && predicts && lanes > 1 {
+            true => channels::Plan::new(layers, at, input, samples)?,
+            false => None,
+        };
+        Ok(match (by_samples, by_channels) {
+            (Some(plan), Some(other)) if other.utilisation() < FILLED * plan.utilisation() => {
+                Some(Segment::Lanes(Box::new(plan), Memory::default()))
+            }
+            (_, Some(plan)) => Some(Segment::Channels(Box::new(plan), Default::default())),
+            (Some(plan), None) => Some(Segment::Lanes(Box::new(plan), Memory::default())),
+            (None, None) => None,
+        })
     }
 
     /// The layers cut into segments, for `samples` samples of shape `input`.
@@ -58,21 +108,19 @@ impl<T: Element> Engine<T> {
         layers: &[Box<dyn Layer<T>>],
         input: &[usize],
         samples: usize,
+        predicts: bool,
     ) -> Result<Vec<Segment<T>>> {
-        // Lanes that no sample fills are computed all the same: up to half of them the layers are faster.
-        if !self.on || 2 * samples <= lanes::count::<T>()? {
-            return Ok(vec![Segment::Layers(0..layers.len())]);
-        }
         let mut segments = Vec::new();
         let (mut shape, mut at, mut alone) = (input.to_vec(), 0, 0);
         while at < layers.len() {
-            match Plan::new(layers, at, &shape, samples)? {
-                Some(plan) => {
+            match self.segment(layers, at, &shape, samples, predicts)? {
+                Some(segment) => {
                     segments.extend((alone < at).then_some(Segment::Layers(alone..at)));
-                    at = plan.layers.end;
-                    alone = at;
-                    shape.clone_from(&plan.output_shape);
-                    segments.push(Segment::Lanes(Box::new(plan), Memory::default()));
+                    let (end, output) = segment.end();
+                    (at, alone) = (end, end);
+                    shape.clear();
+                    shape.extend_from_slice(output);
+                    segments.push(segment);
                 }
                 None => {
                     shape = layers[at].output_shape(&shape)?;
@@ -87,20 +135,27 @@ impl<T: Element> Engine<T> {
     /// The output of a batch of samples of shape `input`; in training, keeps what [`Engine::backward`] needs.
     pub(crate) fn forward(
         &mut self,
-        layers: &mut [Box<dyn Layer<T>>],
+        layers: &mut Versioned<T>,
         input: &[usize],
         mut x: Tensor<T>,
         mode: Mode,
     ) -> Result<Tensor<T>> {
         let (samples, lanes) = (x.shape()[0], lanes::count::<T>()?);
-        let known = |planned: &Planned<T>| (planned.samples, planned.lanes) == (samples, lanes);
+        let predicts = mode == Mode::Test;
+        let (version, layers) = match predicts {
+            true => layers.for_prediction(),
+            false => (0, &mut layers[..]),
+        };
+        let known = |planned: &Planned<T>| {
+            (planned.samples, planned.lanes, planned.predicts) == (samples, lanes, predicts)
+        };
         // The last used comes first.
         match self.planned.iter().position(known) {
             Some(at) => self.planned[..=at].rotate_right(1),
             None => {
-                let segments = self.cut(layers, input, samples)?;
+                let segments = self.cut(layers, input, samples, predicts)?;
                 self.planned.truncate(KEPT - 1);
-                self.planned.insert(0, Planned { samples, lanes, segments });
+                self.planned.insert(0, Planned { samples, lanes, predicts, segments });
             }
         }
         for segment in &mut self.planned[0].segments {
@@ -108,6 +163,14 @@ impl<T: Element> Engine<T> {
                 Segment::Layers(range) => layers[range.clone()]
                     .iter_mut()
                     .try_fold(x, |x, layer| layer.forward(x, mode))?,
+                Segment::Channels(plan, memory) => {
+                    let x = contiguous(x);
+                    let mut y = memory.outputs.take(&shape(samples, &plan.output_shape));
+                    let (x, to) = (elements(&x), elements_mut(&mut y));
+                    channels::forward(plan, layers, version, memory, x, to)?;
+                    memory.outputs.keep(&y);
+                    y
+                }
                 Segment::Lanes(plan, memory) => {
                     let x = contiguous(x);
                     let mut y = memory.outputs.take(&shape(samples, &plan.output_shape));
@@ -143,6 +206,7 @@ impl<T: Element> Engine<T> {
                         dout = layers[index].backward(dout)?;
                     }
                 }
+                Segment::Channels(..) => return Err(Error::NoForward("Sequential")),
                 Segment::Lanes(plan, memory) => {
                     if plan.layers.end <= first {
                         return Ok(());
@@ -170,19 +234,30 @@ impl<T: Element> Engine<T> {
         input: &[usize],
         samples: usize,
     ) -> Result<String> {
-        let mut text = String::new();
-        for segment in self.cut(layers, input, samples)? {
-            match segment {
-                Segment::Layers(range) => {
-                    let names: Vec<_> = layers[range].iter().map(|layer| layer.name()).collect();
-                    let _ = writeln!(text, "layer by layer: {}", names.join(", "));
-                }
-                Segment::Lanes(plan, _) => {
-                    let _ = write!(text, "{plan}");
+        let text = |predicts| -> Result<String> {
+            let mut text = String::new();
+            for segment in self.cut(layers, input, samples, predicts)? {
+                match segment {
+                    Segment::Layers(range) => {
+                        let names: Vec<_> =
+                            layers[range].iter().map(|layer| layer.name()).collect();
+                        let _ = writeln!(text, "layer by layer: {}", names.join(", "));
+                    }
+                    Segment::Channels(plan, _) => {
+                        let _ = write!(text, "{plan}");
+                    }
+                    Segment::Lanes(plan, _) => {
+                        let _ = write!(text, "{plan}");
+                    }
                 }
             }
+            Ok(text)
+        };
+        let (training, prediction) = (text(false)?, text(true)?);
+        if training == prediction {
+            return Ok(training);
         }
-        Ok(text)
+        Ok(format!("to learn:\n{training}\nto predict:\n{prediction}"))
     }
 }
 

@@ -109,17 +109,17 @@ impl Layout {
 }
 
 /// The layers that have not been planned yet, and the shape that arrives there.
-struct Ahead<'a, T> {
-    layers: &'a [Box<dyn Layer<T>>],
-    at: usize,
-    shape: [usize; 3],
+pub(super) struct Ahead<'a, T> {
+    pub(super) layers: &'a [Box<dyn Layer<T>>],
+    pub(super) at: usize,
+    pub(super) shape: [usize; 3],
     /// Of the operation that begins.
-    name: String,
+    pub(super) name: String,
 }
 
 impl<T: Element> Ahead<'_, T> {
     /// Takes the next layer if `wanted` knows what to do with it.
-    fn take<R>(&mut self, wanted: impl Fn(Operation) -> Option<R>) -> Result<Option<R>> {
+    pub(super) fn take<R>(&mut self, wanted: impl Fn(Operation) -> Option<R>) -> Result<Option<R>> {
         let Some(layer) = self.layers.get(self.at) else { return Ok(None) };
         let Some(found) = wanted(layer.operation()) else { return Ok(None) };
         let output = layer.output_shape(&self.shape)?;
@@ -131,7 +131,7 @@ impl<T: Element> Ahead<'_, T> {
         Ok(Some(found))
     }
 
-    fn take_relu(&mut self) -> Result<bool> {
+    pub(super) fn take_relu(&mut self) -> Result<bool> {
         Ok(self.take(|operation| (operation == Operation::Relu).then_some(()))?.is_some())
     }
 
@@ -244,6 +244,11 @@ impl Plan {
         }))
     }
 
+    /// The share of the lanes that have a sample.
+    pub(super) fn utilisation(&self) -> f64 {
+        self.samples as f64 / (self.groups * self.lanes) as f64
+    }
+
     pub(super) fn tasks(&self) -> usize {
         self.groups.div_ceil(self.task_groups)
     }
@@ -275,7 +280,7 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { samples, lanes, groups, .. } = self;
-        let utilisation = 100.0 * *samples as f64 / (groups * lanes) as f64;
+        let utilisation = 100.0 * self.utilisation();
         let kib = |elements: usize| (elements * self.element_bytes).div_ceil(1024);
         writeln!(
             f,

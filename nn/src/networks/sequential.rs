@@ -4,7 +4,7 @@ use std::ops::RangeBounds;
 use ndarray::{Array, Array2, ArrayD, ArrayView, Dimension, Ix2};
 
 use super::SequentialBuilder;
-use crate::engine::Engine;
+use crate::engine::{Engine, Versioned};
 use crate::functions::Labels;
 use crate::gradient::numerical_gradient;
 use crate::layers::{Layer, Mode, Parameter, Role, SoftmaxWithLoss, learns, slice};
@@ -57,7 +57,7 @@ impl<T: Element> IntoTensor<T> for Tensor<T> {
 /// ```
 #[derive(Debug)]
 pub struct Sequential<T: Element> {
-    pub(super) layers: Vec<Box<dyn Layer<T>>>,
+    pub(super) layers: Versioned<T>,
     loss: SoftmaxWithLoss<T>,
     engine: Engine<T>,
     pub(super) input: Vec<usize>,
@@ -78,7 +78,8 @@ impl<T: Element> Sequential<T> {
         weight_decay: f64,
         seed: u64,
     ) -> Self {
-        let (loss, engine) = (SoftmaxWithLoss::new(), Engine::new(true));
+        let (layers, loss) = (Versioned::new(layers), SoftmaxWithLoss::new());
+        let engine = Engine::new(true);
         Self { layers, loss, engine, input, weight_decay, seed, step: 0 }
     }
 

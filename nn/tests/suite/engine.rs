@@ -166,6 +166,121 @@ fn the_books_networks_agree_in_full_size() {
 }
 
 #[test]
+fn predictions_of_a_few_samples_agree_in_full_size() {
+    fn check<T: Element>(mut network: Sequential<T>) {
+        for samples in [1, 2, 3, 4, 8, 20] {
+            let (x, _) = batch(&network, samples);
+            let [found, expected] = [true, false].map(|planned| {
+                network.use_engine(planned);
+                let scores = network.predict(x.clone()).unwrap();
+                scores.iter().map(|x| x.as_f64()).collect::<Vec<_>>()
+            });
+            let tolerance = 256.0 * T::epsilon().as_f64();
+            assert_near(&found, &expected, tolerance, &format!("{samples} samples"));
+        }
+    }
+    fn check_all<T: Element>() {
+        check(DeepConvNet::default().build::<T>(1).unwrap());
+        check(SimpleConvNet::default().build::<T>(1).unwrap());
+        check(TwoLayerNet::new(784, 50, 10).build::<T>(1).unwrap());
+        let window = Window::new(3, 3).pad(1);
+        // 16 channels from the start, 9 and 20 filters, poolings that overlap, have padding or lie before the ReLU.
+        let network = Sequential::<T>::builder(&[16, 13, 11], 5)
+            .convolution(9, window, He)
+            .max_pooling(Window::new(3, 3).stride(2))
+            .relu()
+            .convolution(20, window, He)
+            .average_pooling(Window::new(2, 2).pad(1))
+            .convolution(8, Window::new(5, 3).stride(2).pad(2), He)
+            .relu()
+            .max_pooling(Window::new(2, 2).stride(2))
+            .convolution(8, window, He)
+            .batch_normalization(Statistics::PerChannel)
+            .convolution(12, window, He)
+            .affine(4, He);
+        check(network.build().unwrap());
+    }
+    check_all::<f32>();
+    check_all::<f64>();
+}
+
+/// Filters are kept as they were prepared, until the weights change: by whatever way.
+#[test]
+fn predictions_see_every_change_of_the_weights() {
+    let recipe = DeepConvNet {
+        input_dim: [1, 8, 8],
+        convolutions: std::array::from_fn(|_| (9, Window::new(3, 3).pad(1))),
+        hidden_size: 6,
+        output_size: 4,
+        dropout_ratio: 0.3,
+    };
+    let mut network = recipe.build::<f64>(1).unwrap();
+    let mut other = recipe.build::<f64>(2).unwrap();
+    let (x, labels) = batch(&network, 1);
+    let (many, many_labels) = batch(&network, 20);
+    // What a network of its own, which has nothing prepared, says with the same weights.
+    let check = |network: &mut Sequential<f64>, what: &str| {
+        let mut fresh = recipe.build::<f64>(3).unwrap();
+        for ((_, to), (_, from)) in fresh.parameters_mut().into_iter().zip(network.parameters()) {
+            to.value.assign(&from.value);
+        }
+        let [found, expected] = [&mut *network, &mut fresh].map(|n| n.predict(x.clone()).unwrap());
+        assert_eq!(found, expected, "{what}");
+        found
+    };
+    let mut last = check(&mut network, "at first");
+    check(&mut network, "again");
+    check(&mut other, "another one");
+    type Change<'a> = &'a dyn Fn(&mut Sequential<f64>);
+    let file = std::env::temp_dir().join(format!("kasoku-versions-{}.npz", std::process::id()));
+    kasoku_nn::weights::save(&mut other, &file).unwrap();
+    let changes: [(&str, Change<'_>); 9] = [
+        ("a step", &|network| {
+            let mut adam = Adam::new(0.01, 0.0);
+            network.train_step(x.clone(), aview1(&labels), &mut adam).unwrap();
+        }),
+        ("a step of a batch that fills lanes", &|network| {
+            let mut adam = Adam::new(0.01, 0.0);
+            network.train_step(many.clone(), aview1(&many_labels), &mut adam).unwrap();
+        }),
+        ("a weight of the first convolution", &|network| {
+            network.parameters_mut()[0].1.value[[0, 0, 0, 0]] += 1.0;
+        }),
+        ("a bias of the last", &|network| network.parameters_mut()[11].1.value[[0]] += 1.0),
+        ("the state", &|network| network.state()[4].1.fill(0.25)),
+        ("a file", &|network| kasoku_nn::weights::load(network, &file).unwrap()),
+        ("an optimizer", &|network| {
+            network.gradient(x.clone(), aview1(&labels)).unwrap();
+            let parameters = network.parameters_mut().into_iter();
+            let mut parameters: Vec<_> = parameters.map(|(_, parameter)| parameter).collect();
+            kasoku_nn::optimizers::Optimizer::update(&mut Adam::new(0.01, 0.0), &mut parameters)
+                .unwrap();
+        }),
+        ("an exchange of arrays", &|network| {
+            let shape = network.parameters()[2].1.value.raw_dim();
+            let value = kasoku_nn::ndarray::ArrayD::from_elem(shape, 0.125);
+            drop(std::mem::replace(&mut network.parameters_mut()[2].1.value, value));
+        }),
+        ("an exchange of networks", &|network| {
+            *network = recipe.build::<f64>(7).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        change(&mut network);
+        let scores = check(&mut network, what);
+        assert_ne!(scores, last, "{what} changes nothing");
+        last = scores;
+    }
+    // What leaves the weights as they are in the end.
+    network.numerical_gradient(x.clone(), aview1(&labels)).unwrap();
+    assert_eq!(check(&mut network, "central differences"), last);
+    std::mem::swap(&mut network, &mut other);
+    check(&mut network, "the other one");
+    assert_eq!(check(&mut other, "this one"), last);
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
 fn frozen_layers_take_no_part_in_the_way_back() {
     let gradients_where = |frozen: std::ops::Range<usize>, planned| {
         let mut network = DeepConvNet::default().build::<f64>(1).unwrap();
@@ -207,6 +322,14 @@ fn any_number_of_threads_gives_the_same_bits() {
     };
     let one = run(1);
     assert!([2, 3, 8].into_iter().all(|threads| run(threads) == one));
+    let predict = |threads| {
+        set_num_threads(threads);
+        let mut network = DeepConvNet::default().build::<f32>(1).unwrap();
+        let (x, _) = batch(&network, 1);
+        network.predict(x).unwrap().map(|score| score.to_bits())
+    };
+    let one = predict(1);
+    assert!([2, 3, 8].into_iter().all(|threads| predict(threads) == one));
     set_num_threads(0);
 }
 
@@ -218,6 +341,14 @@ fn the_plan_names_what_is_fused_and_how_full_the_lanes_are() {
     assert!(plan.contains("Convolution (Winograd) + Relu + MaxPooling"), "{plan}");
     assert!(plan.contains("% of them filled"), "{plan}");
     assert!(plan.contains("layer by layer: Affine, Relu"), "{plan}");
+    if kasoku_nn::kernels::lanes::count::<f32>().unwrap() > 1 {
+        let plan = network.explain(1).unwrap();
+        let (learns, predicts) = plan.split_once("to predict:\n").unwrap();
+        assert!(learns.starts_with("to learn:\nlayer by layer: Convolution, Relu"), "{plan}");
+        assert!(predicts.starts_with("channels in lanes: 1 samples"), "{plan}");
+        assert!(predicts.contains("Convolution (Winograd) + Relu + MaxPooling"), "{plan}");
+        assert!(predicts.contains("layer by layer: Affine, Relu"), "{plan}");
+    }
     network.use_engine(false);
     assert!(network.explain(100).unwrap().starts_with("layer by layer: Convolution, Relu"));
 }

@@ -4,6 +4,8 @@
 //! forward ones: gradients flow back through Y = Aᵀ M A as A dY Aᵀ, and through U = G w Gᵀ as Gᵀ dU G.
 #![allow(clippy::needless_range_loop)] // iterators over arrays are not always inlined, and then not vectorised
 
+use std::ops::{Add, Mul, Sub};
+
 use pulp::{Simd, WithSimd};
 
 use crate::arch::Arch;
@@ -325,7 +327,7 @@ impl<T: Element> FromPositions<'_, T> {
 /// # Safety
 /// - A register must be valid for reading at each position.
 #[inline(always)]
-unsafe fn output<T: Element, S: Simd>(
+pub(super) unsafe fn output<T: Element, S: Simd>(
     simd: S,
     m: *const T,
     stride: usize,
@@ -350,23 +352,31 @@ unsafe fn output<T: Element, S: Simd>(
     tile
 }
 
-/// G w Gᵀ, w a filter of 3×3.
+/// G w Gᵀ, w a filter of 3×3: of numbers, or of registers of as many filters. `half` is ½.
 #[inline(always)]
-pub(super) fn filter<T: Element>(w: [[T; FILTER]; FILTER]) -> [[T; SIDE]; SIDE] {
-    let half = T::of(0.5);
+pub(super) fn filter<V: Copy + Add<Output = V> + Sub<Output = V> + Mul<Output = V>>(
+    half: V,
+    w: [[V; FILTER]; FILTER],
+) -> [[V; SIDE]; SIDE] {
     // G w = w₀, (w₀ + w₁ + w₂) / 2, (w₀ − w₁ + w₂) / 2, w₂.
-    let points = |w0: T, w1: T, w2: T| {
-        let (even, odd) = (half * (w0 + w2), half * w1);
-        [w0, even + odd, even - odd, w2]
-    };
-    let mut columns = [[T::zero(); FILTER]; SIDE];
+    macro_rules! points {
+        ($w0:expr, $w1:expr, $w2:expr) => {{
+            let (even, odd) = (half * ($w0 + $w2), half * $w1);
+            [$w0, even + odd, even - odd, $w2]
+        }};
+    }
+    let mut columns = [[half; FILTER]; SIDE];
     for q in 0..FILTER {
-        let column = points(w[0][q], w[1][q], w[2][q]);
+        let column = points!(w[0][q], w[1][q], w[2][q]);
         for i in 0..SIDE {
             columns[i][q] = column[i];
         }
     }
-    columns.map(|[w0, w1, w2]| points(w0, w1, w2))
+    let mut u = [[half; SIDE]; SIDE];
+    for i in 0..SIDE {
+        u[i] = points!(columns[i][0], columns[i][1], columns[i][2]);
+    }
+    u
 }
 
 /// Gᵀ dU G: the gradient by a filter, from that by its transform.
