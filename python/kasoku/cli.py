@@ -90,11 +90,21 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser(
         "bench",
-        help="measure layers and networks against NumPy on this machine",
-        description="Layers and whole training steps, kasoku beside NumPy in the same run: medians of paired ratios.",
+        help="measure layers and networks beside NumPy and others on this machine",
+        description="kasoku beside NumPy in the same run, in turns: layers and whole training steps. `bench step` and `bench "
+        "inference` measure the five networks of the book beside what else is installed: PyTorch and JAX, ONNX Runtime.",
+    )
+    bench.add_argument(
+        "what",
+        nargs="?",
+        choices=("step", "inference"),
+        help="one step of training, or predictions",
     )
     bench.add_argument("--batch-size", type=_positive, default=100)
-    bench.add_argument("--threads", type=_positive, help="kasoku's threads (default: one a core)")
+    bench.add_argument(
+        "--threads", type=_positive, help="threads of every library (default: one a core)"
+    )
+    bench.add_argument("--only", default="", metavar="NAME", help="rows whose name has NAME")
     bench.add_argument("--quick", action="store_true", help="fewer rounds: within a minute")
     bench.add_argument("--json", action="store_true", help="JSON instead of a table")
 

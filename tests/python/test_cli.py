@@ -102,13 +102,3 @@ def test_info_and_version(tmp_path):
     assert facts["instruction set"] in facts["instruction sets"]
     assert "cpu" in kasoku("info", folder=tmp_path).stdout
     assert kasoku("--version", folder=tmp_path).stdout.startswith("kasoku ")
-
-
-def test_bench_measures_pairs():
-    from kasoku import bench
-
-    row = bench.compare("sleep", lambda: sum(range(20000)), lambda: sum(range(2000)), (0.2, 3, 10))
-    assert row.ratio == pytest.approx(10, rel=0.8)
-    rows = bench.layer_rows(2, (0.0, 1, 1))
-    assert len(rows) == 9
-    assert all(row.numpy_ms > 0 and row.kasoku_ms > 0 for row in rows)
