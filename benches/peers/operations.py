@@ -54,10 +54,11 @@ def in_torch(make, *arrays):
     return {who: make(*[tensor(x, memory) for x in arrays]) for who, memory in formats.items()}
 
 
-def copy_of(moved):
-    """The floor of so many bytes: the fastest of a few copies that read one half and write the other, on kasoku's threads."""
+def copy_of(held, passes=1.0):
+    """The floor of an operation whose arrays hold so many bytes, each moved `passes` times in the mean: the fastest of a few
+    copies from one half of as many bytes to the other, on kasoku's threads."""
     threads = kernels.num_threads()
-    source, target = np.ones(moved // 2, np.uint8), np.zeros(moved // 2, np.uint8)
+    source, target = np.ones(held // 2, np.uint8), np.zeros(held // 2, np.uint8)
     parts = [np.array_split(array, threads) for array in (target, source)]
     pool = ThreadPoolExecutor(threads)
 
@@ -69,7 +70,7 @@ def copy_of(moved):
             list(pool.map(np.copyto, *parts))
         return time.perf_counter() - start
 
-    return lambda: min(seconds() for _ in range(10))
+    return lambda: passes * min(seconds() for _ in range(10))
 
 
 def convolution(channels, edge, filters, size, pad):
@@ -108,11 +109,11 @@ def max_pooling(channels, edge):
         run = torch.ops.aten.max_pool2d_with_indices_backward
         return partial(run, dy, x, *window, forward(x)()[1])
 
-    name, floor = f"Max-pool 2×2, {channels}×{edge}×{edge}", x.nbytes + y.nbytes + index.nbytes
+    name, held = f"Max-pool 2×2, {channels}×{edge}×{edge}", x.nbytes + y.nbytes + index.nbytes
     ours = partial(kernels.max_pool2d, x, 2)
-    yield f"{name} forward", ours, in_torch(forward, x), copy_of(floor)
+    yield f"{name} forward", ours, in_torch(forward, x), copy_of(held)
     ours = partial(kernels.max_pool2d_backward, dy, index, x.shape, 2)
-    yield f"{name} backward", ours, in_torch(backward, x, dy), copy_of(floor)
+    yield f"{name} backward", ours, in_torch(backward, x, dy), copy_of(held)
 
 
 def element_by_element():
@@ -161,8 +162,8 @@ def adam():
         parameter.grad = gradient
         return torch.optim.Adam([parameter]).step
 
-    ours = partial(rule.update, {"W": w}, {"W": gradient})
-    yield f"Adam, {ROWS}×{COLUMNS}", ours, in_torch(step, w, gradient), copy_of(7 * w.nbytes)
+    ours, floor = partial(rule.update, {"W": w}, {"W": gradient}), copy_of(4 * w.nbytes, 7 / 4)
+    yield f"Adam, {ROWS}×{COLUMNS}", ours, in_torch(step, w, gradient), floor
 
 
 def column_matrix(channels, edge, filters, size, pad):

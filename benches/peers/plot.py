@@ -32,8 +32,12 @@ COLOURS = {
 TICKS = [0.5, 1, 2, 3, 5, 10, 20, 30, 50, 100]
 
 
+def milliseconds(number):
+    return f"{number:,.{0 if number >= 100 else 1 if number >= 10 else 2}f} ms"
+
+
 def steps(axes, found):
-    """Bars of the ratios, a group a network, kasoku's line at 1."""
+    """Bars of the ratios from kasoku's line at 1, a group a network."""
     (rows,) = found["tables"].values()
     peers = list(dict.fromkeys(who for row in rows for who in row["figures"]))[1:]
     height, ticks = 0.8 / len(peers), []
@@ -44,17 +48,15 @@ def steps(axes, found):
         for number, who in enumerate(present):
             figures, y = row["figures"][who], top + number * height
             label = who if at == 0 else None
-            axes.barh(y, figures["ratio"], 0.9 * height, color=COLOURS[who], label=label)
-            text = (
-                f"{figures['ratio']:.1f}×  {figures['ms']:,.1f} ms"
-                if figures["ms"] >= 10
-                else (f"{figures['ratio']:.1f}×  {figures['ms']:.2f} ms")
-            )
-            axes.text(figures["ratio"] * 1.05, y, text, va="center", fontsize=7, color=INK)
+            length = figures["ratio"] - 1
+            axes.barh(y, length, 0.9 * height, left=1, color=COLOURS[who], label=label)
+            text = f"{figures['ratio']:.1f}×  {milliseconds(figures['ms'])}"
+            x = max(figures["ratio"], 1) * 1.05
+            axes.text(x, y, text, va="center", fontsize=7, color=INK)
         ours = next(iter(row["figures"].values()))["ms"]
-        ticks.append(f"{row['name']}\n{ours:.{1 if ours >= 10 else 2}f} ms")
+        ticks.append(f"{row['name']}\nkasoku {milliseconds(ours)}")
     axes.axvline(1, color=COLOURS["kasoku"], linewidth=2, label="kasoku")
-    axes.set(xscale="log", xlim=(0.5, 4 * most), yticks=range(len(rows)))
+    axes.set(xscale="log", xlim=(0.7, 4 * most), yticks=range(len(rows)))
     axes.set_yticklabels(ticks)
     axes.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if tick < 2 * most]))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -62,7 +64,7 @@ def steps(axes, found):
     axes.invert_yaxis()
     threads, batch = found["machine"]["threads"], found["batch_size"]
     axes.set_title(f"A step of training, batch {batch}, {threads} thread(s)", fontsize=10)
-    axes.set_xlabel("times kasoku's time; longer bars are slower")
+    axes.set_xlabel("times kasoku's time: to the right of the line is slower")
 
 
 def products(axes, found):
@@ -117,7 +119,7 @@ def main():
     if arguments.gemm:
         products(grid[0, 1], json.loads(arguments.gemm.read_text()))
     for axes in grid.flat:
-        axes.grid(color=GRID, linewidth=0.6)
+        axes.grid(color=GRID, linewidth=0.6, axis="x" if axes is grid[0, 0] else "both")
         axes.legend(frameon=False, fontsize=7, loc="lower right")
     arguments.save.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(arguments.save, dpi=110, transparent=True)
