@@ -50,10 +50,22 @@ def _parser() -> argparse.ArgumentParser:
         description="Trains a network of the book on MNIST, or on digits that need no file.",
     )
     train.add_argument("--network", choices=NETWORKS, default="simple")
-    train.add_argument("--epochs", type=_positive, default=3)
+    train.add_argument(
+        "--epochs", type=_positive, help="default: 4 for deep, 5 for mlp and two-layer, else 3"
+    )
     train.add_argument("--batch-size", type=_positive, default=100)
     train.add_argument("--optimizer", choices=OPTIMIZERS, default="adam")
-    train.add_argument("--lr", type=float, help="learning rate (default: the book's)")
+    train.add_argument(
+        "--schedule",
+        choices=("cosine", "constant"),
+        default="cosine",
+        help="the learning rate over time: down to 0 along half a cosine (default), or always the same",
+    )
+    train.add_argument(
+        "--lr",
+        type=float,
+        help="learning rate, at the start (default: the book's, but 0.003 for adam and adamw along a cosine)",
+    )
     train.add_argument("--seed", type=int, default=1)
     train.add_argument("--threads", type=_positive, help="threads (default: one a core)")
     train.add_argument(
