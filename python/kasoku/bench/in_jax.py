@@ -22,6 +22,8 @@ def step(case: Case, weights: Sequence[Sequence[Array]]) -> Callable[[Array, Arr
     from jax import lax
     from jax import numpy as jnp
 
+    jax.config.update("jax_platforms", "cpu")
+
     def forward(weights: Any, running: Any, x: Any, key: Any) -> tuple[Any, Any]:
         """The scores, and the running statistics of batch normalisation."""
         followed = []
