@@ -1,19 +1,22 @@
 """C = A·B through Python: kasoku beside NumPy (OpenBLAS) and, where installed, PyTorch (MKL).
 
-    env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python benches/peers/gemm.py [--threads 2] [--dtype float64]
+    env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python benches/peers/gemm.py [--threads 2] [--dtype float64] [--json FILE]
 
 Contenders take turns (A B … B A); a peer's ratio is its time over kasoku's, the median of the rounds: above 1, kasoku is faster.
 """
 
 import argparse
+import json
 import os
 import statistics
 import time
+from pathlib import Path
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--threads", type=int, default=1)
 parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
 parser.add_argument("--rounds", type=int, default=30)
+parser.add_argument("--json", type=Path)
 arguments = parser.parse_args()
 
 # Read when the libraries are loaded.
@@ -31,6 +34,7 @@ for variable in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
 import numpy as np  # noqa: E402
 
 import kasoku.kernels  # noqa: E402
+from kasoku._core.kernels import peak_flops  # noqa: E402
 
 try:
     import torch
@@ -109,14 +113,21 @@ def compare(runs):
 
 def main():
     print(f"{arguments.dtype}, {arguments.threads} thread(s): GFLOP/s (time over kasoku's)")
+    rows, peak = [], 0.0
     for turned, (m, n, k) in shapes():
         figures = compare(contenders(turned, (m, n, k)))
+        peak = max(peak, peak_flops(arguments.dtype == "float64"))
         letters = "".join("T" if transposed else "N" for transposed in turned)
+        flops = {who: 2.0 * m * n * k / seconds for who, (seconds, _) in figures.items()}
         row = " | ".join(
-            f"{name} {2e-9 * m * n * k / seconds:.1f} ({ratio:.2f})"
-            for name, (seconds, ratio) in figures.items()
+            f"{who} {1e-9 * flops[who]:.1f} ({ratio:.2f})" for who, (_, ratio) in figures.items()
         )
         print(f"{m}×{n}×{k} {letters} | {row}", flush=True)
+        ratios = {who: ratio for who, (_, ratio) in figures.items()}
+        rows.append({"size": [m, n, k], "turned": letters, "flops": flops, "ratios": ratios})
+    if arguments.json:
+        facts = {"dtype": arguments.dtype, "threads": arguments.threads, "peak_flops": peak}
+        arguments.json.write_text(json.dumps({**facts, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

@@ -50,10 +50,22 @@ def _parser() -> argparse.ArgumentParser:
         description="Trains a network of the book on MNIST, or on digits that need no file.",
     )
     train.add_argument("--network", choices=NETWORKS, default="simple")
-    train.add_argument("--epochs", type=_positive, default=3)
+    train.add_argument(
+        "--epochs", type=_positive, help="default: 4 for deep, 5 for mlp and two-layer, else 3"
+    )
     train.add_argument("--batch-size", type=_positive, default=100)
     train.add_argument("--optimizer", choices=OPTIMIZERS, default="adam")
-    train.add_argument("--lr", type=float, help="learning rate (default: the book's)")
+    train.add_argument(
+        "--schedule",
+        choices=("cosine", "constant"),
+        default="cosine",
+        help="the learning rate over time: down to 0 along half a cosine (default), or always the same",
+    )
+    train.add_argument(
+        "--lr",
+        type=float,
+        help="learning rate, at the start (default: the book's, but 0.003 for adam and adamw along a cosine)",
+    )
     train.add_argument("--seed", type=int, default=1)
     train.add_argument("--threads", type=_positive, help="threads (default: one a core)")
     train.add_argument(
@@ -90,11 +102,21 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser(
         "bench",
-        help="measure layers and networks against NumPy on this machine",
-        description="Layers and whole training steps, kasoku beside NumPy in the same run: medians of paired ratios.",
+        help="measure layers and networks beside NumPy and others on this machine",
+        description="kasoku beside NumPy in the same run, in turns: layers and whole training steps. `bench step` and `bench "
+        "inference` measure the five networks of the book beside what else is installed: PyTorch and JAX, ONNX Runtime.",
+    )
+    bench.add_argument(
+        "what",
+        nargs="?",
+        choices=("step", "inference"),
+        help="one step of training, or predictions",
     )
     bench.add_argument("--batch-size", type=_positive, default=100)
-    bench.add_argument("--threads", type=_positive, help="kasoku's threads (default: one a core)")
+    bench.add_argument(
+        "--threads", type=_positive, help="threads of every library (default: one a core)"
+    )
+    bench.add_argument("--only", default="", metavar="NAME", help="rows whose name has NAME")
     bench.add_argument("--quick", action="store_true", help="fewer rounds: within a minute")
     bench.add_argument("--json", action="store_true", help="JSON instead of a table")
 

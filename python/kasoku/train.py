@@ -14,6 +14,12 @@ from kasoku._core import kernels
 #: The first so many images are tested after each epoch.
 EVALUATED = 10_000
 
+#: How often each image is seen: enough for DeepConvNet to read 99 % of MNIST's test images, whatever the seed.
+EPOCHS = {"simple": 3, "deep": 4, "mlp": 5, "two-layer": 5}
+
+#: Where the learning rate falls it may begin higher than the book's, 0.001, and in the same epochs learns more.
+FALLING = {"adam": 0.003, "adamw": 0.003}
+
 
 def build(name: str, seed: int) -> networks.Network:
     """A network of the book for digits: 'simple', 'deep', 'mlp' or 'two-layer'."""
@@ -26,6 +32,16 @@ def build(name: str, seed: int) -> networks.Network:
             return networks.MultiLayerNet(784, [100] * 4, 10, seed=seed)
         case _:
             return networks.TwoLayerNet(784, 50, 10, seed=seed)
+
+
+def plan(
+    optimizer: str, lr: float | None, schedule: str
+) -> tuple[networks.Optimizer, networks.Schedule]:
+    """The optimizer and the schedule of a run; along a cosine the learning rate falls to 0."""
+    falls = schedule == "cosine"
+    if lr is None and falls:
+        lr = FALLING.get(optimizer)
+    return networks.Optimizer(optimizer, lr), (schedule, 0.0) if falls else schedule
 
 
 def _load(data: str, seed: int) -> tuple[str, dataset.Pairs]:
@@ -90,9 +106,10 @@ def main(options: argparse.Namespace) -> int:
         name, ((x, t), test) = _load(options.data, options.seed)
         x, t = x[: options.samples], t[: options.samples]
         network = build(options.network, options.seed)
+        rule, schedule = plan(options.optimizer, options.lr, options.schedule)
         print(
-            f"{type(network).__name__} on {len(x):,} images of {name}, {options.optimizer}, "
-            f"{kernels.instruction_set()}, {kernels.num_threads()} threads"
+            f"{type(network).__name__} on {len(x):,} images of {name}, {rule.name}, learning rate {rule.lr:g} "
+            f"({options.schedule}), {kernels.instruction_set()}, {kernels.num_threads()} threads"
         )
         print(network.summary())
         report = _Report()
@@ -100,12 +117,12 @@ def main(options: argparse.Namespace) -> int:
         history = network.fit(
             x,
             t,
-            options.epochs,
+            options.epochs or EPOCHS[options.network],
             options.batch_size,
-            options.optimizer,
-            options.lr,
+            rule,
             test=test,
             seed=options.seed,
+            schedule=schedule,
             evaluate=EVALUATED,
             callback=report,
         )

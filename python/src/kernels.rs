@@ -4,7 +4,7 @@ use kasoku_kernels::conv::{self, ConvGeometry, Window};
 use kasoku_kernels::gemm::gemm;
 use kasoku_kernels::pool::{average_pool_backward, average_pool_forward};
 use kasoku_kernels::softmax::{log_sum_exp_rows, softmax_rows};
-use kasoku_kernels::{MatMut, arch, reduce};
+use kasoku_kernels::{MatMut, arch, probe, reduce};
 use pyo3::prelude::*;
 
 use crate::array::{Float, Input, Precision, Shape, compute, with_float};
@@ -126,6 +126,16 @@ pub(crate) mod kernels {
     #[pyfunction]
     fn instruction_sets() -> Vec<&'static str> {
         arch::InstructionSet::available().iter().map(|set| set.name()).collect()
+    }
+
+    /// The most that one core can do now, in floating-point operations a second: multiply-adds in registers, float64 where
+    /// `double`. Takes a few milliseconds.
+    #[pyfunction]
+    fn peak_flops(py: Python<'_>, double: bool) -> Result<f64> {
+        compute(py, usize::MAX, || match double {
+            true => probe::peak_flops::<f64>(),
+            false => probe::peak_flops::<f32>(),
+        })
     }
 
     /// The matrix product a·b.

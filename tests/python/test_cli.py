@@ -58,7 +58,7 @@ def test_train(tmp_path):
         "two-layer",
     ]
     done = kasoku("train", *arguments, "--save", "w.safetensors", "--threads", "1", folder=tmp_path)
-    assert "TwoLayerNet on 600 images of synthetic digits" in done.stdout
+    assert "TwoLayerNet on 600 images of synthetic digits, adam, learning rate 0.003" in done.stdout
     assert "epoch 2/2: loss" in done.stdout
     assert "images/s" in done.stdout
     assert (tmp_path / "w.safetensors").exists()
@@ -73,6 +73,17 @@ def test_train(tmp_path):
     bad = kasoku("train", "--data", "nowhere", folder=tmp_path, code=1)
     assert "nowhere" in bad.stderr
     assert "Traceback" not in bad.stderr
+
+
+def test_a_rate_that_falls_begins_higher():
+    from kasoku import train
+
+    rule, schedule = train.plan("adam", None, "cosine")
+    assert (rule.lr, schedule) == (0.003, ("cosine", 0.0))
+    constant, schedule = train.plan("adam", None, "constant")
+    assert (constant.lr, schedule) == (0.001, "constant")
+    assert train.plan("sgd", None, "cosine")[0].lr == 0.01
+    assert train.plan("adam", 0.5, "cosine")[0].lr == 0.5
 
 
 def test_export(tmp_path):
@@ -102,13 +113,3 @@ def test_info_and_version(tmp_path):
     assert facts["instruction set"] in facts["instruction sets"]
     assert "cpu" in kasoku("info", folder=tmp_path).stdout
     assert kasoku("--version", folder=tmp_path).stdout.startswith("kasoku ")
-
-
-def test_bench_measures_pairs():
-    from kasoku import bench
-
-    row = bench.compare("sleep", lambda: sum(range(20000)), lambda: sum(range(2000)), (0.2, 3, 10))
-    assert row.ratio == pytest.approx(10, rel=0.8)
-    rows = bench.layer_rows(2, (0.0, 1, 1))
-    assert len(rows) == 9
-    assert all(row.numpy_ms > 0 and row.kasoku_ms > 0 for row in rows)

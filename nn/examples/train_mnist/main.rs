@@ -18,7 +18,7 @@ use kasoku_nn::data::{self, Mnist, Split};
 use kasoku_nn::kernels::{arch, num_threads, set_num_threads};
 use kasoku_nn::networks::{DeepConvNet, MultiLayerNet, Sequential, SimpleConvNet, TwoLayerNet};
 use kasoku_nn::optimizers::OptimizerKind;
-use kasoku_nn::trainer::{Progress, Trainer};
+use kasoku_nn::trainer::{Progress, Schedule, Trainer};
 use kasoku_nn::weights;
 
 /// Train a network of "Deep Learning from Scratch" on handwritten digits.
@@ -27,16 +27,19 @@ struct Options {
     /// The network to train.
     #[arg(long, value_enum, default_value = "simple")]
     network: Network,
-    /// How often each image is seen.
-    #[arg(long, default_value_t = 3, value_parser = positive)]
-    epochs: usize,
+    /// How often each image is seen; by default 4 times for deep, 5 for mlp and two-layer, else 3.
+    #[arg(long, value_parser = positive)]
+    epochs: Option<usize>,
     /// Images of a step.
     #[arg(long, default_value_t = 100, value_parser = positive)]
     batch_size: usize,
     /// sgd, momentum, nesterov, adagrad, rmsprop, adadelta, adam or adamw.
     #[arg(long, default_value = "adam")]
     optimizer: OptimizerKind,
-    /// Learning rate; by default the optimizer's in the book.
+    /// The learning rate over time.
+    #[arg(long, value_enum, default_value = "cosine")]
+    schedule: LearningRate,
+    /// Learning rate, at the start; by default the optimizer's in the book, but 0.003 for adam and adamw along a cosine.
     #[arg(long)]
     lr: Option<f64>,
     /// Decides the first weights, the order of the images and the dropout.
@@ -82,6 +85,40 @@ impl Network {
             Self::Deep => DeepConvNet::default().build(seed),
             Self::Mlp => MultiLayerNet::new(784, &[100; 4], 10).build(seed),
             Self::TwoLayer => TwoLayerNet::new(784, 50, 10).build(seed),
+        }
+    }
+
+    /// Enough for DeepConvNet to read 99 % of MNIST's test images, whatever the seed.
+    fn epochs(self) -> usize {
+        match self {
+            Self::Simple => 3,
+            Self::Deep => 4,
+            Self::Mlp | Self::TwoLayer => 5,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LearningRate {
+    /// Half a cosine, down to 0.
+    Cosine,
+    /// Always the same.
+    Constant,
+}
+
+impl LearningRate {
+    fn schedule(self) -> Schedule {
+        match self {
+            Self::Cosine => Schedule::Cosine { last: 0.0 },
+            Self::Constant => Schedule::Constant,
+        }
+    }
+
+    /// Where the learning rate falls, Adam's may begin higher than the book's, 0.001, and in the same epochs learns more.
+    fn first(self, optimizer: OptimizerKind) -> f64 {
+        match (self, optimizer) {
+            (Self::Cosine, OptimizerKind::Adam | OptimizerKind::AdamW) => 0.003,
+            _ => optimizer.default_lr(),
         }
     }
 }
@@ -191,7 +228,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     set_num_threads(options.threads);
     let (digits, name) = options.data.load(options.seed)?;
     let mut network = options.network.build(options.seed)?;
-    let lr = options.lr.unwrap_or(options.optimizer.default_lr());
+    let epochs = options.epochs.unwrap_or(options.network.epochs());
+    let lr = options.lr.unwrap_or(options.schedule.first(options.optimizer));
     let mut optimizer = options.optimizer.build(lr, 0.0);
 
     println!("{network}");
@@ -204,13 +242,14 @@ fn run() -> Result<(), Box<dyn Error>> {
         arch::selected()?,
     );
 
-    let images = options.epochs * digits.train.len();
+    let images = epochs * digits.train.len();
     let bar = ProgressBar::new(images as u64).with_style(ProgressStyle::with_template(
         "{prefix} [{wide_bar}] {percent}% · {per_sec} · {eta} left · {msg}",
     )?);
     let bar = bar.with_prefix("epoch 1");
     let trainer = Trainer {
-        epochs: options.epochs,
+        epochs,
+        schedule: options.schedule.schedule(),
         batch_size: options.batch_size,
         seed: options.seed,
         evaluate_sample_num: Some(EVALUATED),
