@@ -12,13 +12,12 @@ book writes it. Without either, both. In turns, as `kasoku.bench` tells.
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import operations
 
 from kasoku.bench import layers, step
-from kasoku.bench.turns import FULL, QUICK, again_with_threads, header, line
+from kasoku.bench.turns import FULL, LEGEND, QUICK, again_with_threads, take
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("what", nargs="?", choices=["operations", "drop-in"])
@@ -51,18 +50,10 @@ def main():
     status = again_with_threads(arguments.threads, sys.argv)
     if status is not None:
         return status
-    print("milliseconds (kasoku: the floor's share of them; others: times kasoku's)")
-    found = {}
-    for title, rows in tables(arguments):
-        seen = found.setdefault(title, [])
-        for row in rows:
-            seen.append(row)
-            if len(seen) == 1:
-                print(f"\n{header(title, row)}")
-            print(line(row, seen[0]), flush=True)
+    print(LEGEND)
+    found = take(tables(arguments))
     if arguments.json:
-        rows = {title: [asdict(row) for row in rows] for title, rows in found.items()}
-        arguments.json.write_text(json.dumps(rows, indent=1))
+        arguments.json.write_text(json.dumps(found, indent=1))
     return 0
 
 

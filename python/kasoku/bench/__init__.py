@@ -8,11 +8,10 @@ import argparse
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 
 from kasoku import info
 from kasoku.bench import inference, layers, step
-from kasoku.bench.turns import FULL, QUICK, Row, again_with_threads, header, line
+from kasoku.bench.turns import FULL, LEGEND, QUICK, Row, again_with_threads, take
 
 #: They stand for other processors than this one: OpenBLAS may be slower by them.
 _FOREIGN = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -44,27 +43,16 @@ def main(options: argparse.Namespace) -> int:
     if not options.json:
         print(
             f"{facts['cpu']}, {facts['cores']} cores; kasoku {facts['kasoku']} ({facts['instruction set']}, "
-            f"{facts['threads']} threads), NumPy {facts['numpy']}; batches of {options.batch_size}\n"
-            "milliseconds (kasoku: the floor's share of them; others: times kasoku's)"
+            f"{facts['threads']} threads), NumPy {facts['numpy']}; batches of {options.batch_size}\n{LEGEND}"
         )
         for name in _FOREIGN:
             if name in os.environ:
                 print(f"{name} is set and may slow NumPy down")
-    tables: dict[str, list[Row]] = {}
-    for title, rows in _tables(options):
-        found = tables.setdefault(title, [])
-        for row in rows:
-            found.append(row)
-            if options.json:
-                continue
-            if len(found) == 1:
-                print(f"\n{header(title, row)}")
-            print(line(row, found[0]), flush=True)
+    tables = take(_tables(options), quiet=options.json)
     if options.json:
-        rows = {title: [asdict(row) for row in rows] for title, rows in tables.items()}
         print(
             json.dumps(
-                {"machine": facts, "batch_size": options.batch_size, "tables": rows}, indent=2
+                {"machine": facts, "batch_size": options.batch_size, "tables": tables}, indent=2
             )
         )
     return 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from functools import partial
 
 from kasoku import _numpy_reference as reference
 from kasoku import networks
@@ -47,10 +47,6 @@ def rows(batch: int, budget: Budget, only: str = "") -> Iterator[Row]:
         predicts = contenders(case)
         for size in dict.fromkeys((batch, 1)):
             x = case.batch(size)[0]
-            works = {who: _with(predict, x) for who, predict in predicts.items()}
+            works = {who: partial(predict, x) for who, predict in predicts.items()}
             floor = arithmetic(size * case.flops()[1])
             yield compare(f"{name}, batch {size}", works, budget, floor)
-
-
-def _with(predict: Predict, x: Array) -> Callable[[], Any]:
-    return lambda: predict(x)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from kasoku.bench.in_layers import LayerNet
 from kasoku.bench.turns import Budget, Row, arithmetic, compare
 
 Step = Callable[[Array, Array], Any]
-
 
 #: The other libraries, and what makes their steps.
 PEERS: dict[str, Callable[[Case, list[list[Array]]], Step]] = {
@@ -46,7 +46,7 @@ def rows(batch: int, budget: Budget, only: str = "", peers: Iterable[str] = PEER
         if only not in case.name:
             continue
         x, t = case.batch(batch)
-        works = {who: _with(step, x, t) for who, step in contenders(case, peers).items()}
+        works = {who: partial(step, x, t) for who, step in contenders(case, peers).items()}
         floor = arithmetic(batch * case.flops()[0])
         yield compare(case.name, works, budget, floor)
 
@@ -60,11 +60,7 @@ def rows_by_layers(batch: int, budget: Budget, only: str = "") -> Iterator[Row]:
         weights = initial_weights(case, case.build())
         sides = {"kasoku": (layers, optimizer), "NumPy": (reference, reference)}
         works = {
-            who: _with(LayerNet(*side, case, weights).train_step, x.astype(np.float64), t)
+            who: partial(LayerNet(*side, case, weights).train_step, x.astype(np.float64), t)
             for who, side in sides.items()
         }
         yield compare(case.name, works, budget)
-
-
-def _with(step: Step, x: Array, t: Array) -> Callable[[], Any]:
-    return lambda: step(x, t)

@@ -5,8 +5,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from kasoku._core import kernels
@@ -147,6 +147,29 @@ def line(row: Row, like: Row, width: int = 46) -> str:
                 cell += f" ({f'{found.ratio:.2f}×' if number else f'{share:.0%}'})".rjust(10)
         text += cell.rjust(19)
     return text
+
+
+#: What the figures of a table mean.
+LEGEND = "milliseconds (kasoku: the floor's share of them; others: times kasoku's)"
+
+
+def take(
+    tables: Iterable[tuple[str, Iterable[Row]]], quiet: bool = False
+) -> dict[str, list[dict[str, Any]]]:
+    """Takes the rows of titled tables, which are measured as they are taken, prints them unless ``quiet``, and returns them as
+    JSON has them."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for title, rows in tables:
+        seen, first = found.setdefault(title, []), None
+        for row in rows:
+            if first is None:
+                first = row
+                if not quiet:
+                    print(f"\n{header(title, row)}")
+            if not quiet:
+                print(line(row, first), flush=True)
+            seen.append(asdict(row))
+    return found
 
 
 def again_with_threads(threads: int | None, command: Sequence[str]) -> int | None:
