@@ -34,6 +34,11 @@ impl Window {
         self.size[0] * self.size[1]
     }
 
+    /// Whether windows of 2 × 2 cover a plane of `[height, width]` exactly, side by side: the book's pooling.
+    pub(crate) fn halves(&self, plane: [usize; 2]) -> bool {
+        *self == Self::new(2, 2).stride(2) && plane.iter().all(|side| side.is_multiple_of(2))
+    }
+
     /// The `[height, width]` of the output over a plane of `[height, width]`:
     /// (size + 2·pad − window) / stride + 1, rounded down.
     ///

@@ -37,7 +37,7 @@ impl Caches {
 pub(super) const LINE: usize = 64;
 const SETS: usize = 64;
 
-/// How many lines, `stride` bytes apart, L1 holds at once.
+/// How many lines, `stride` bytes apart, L1 holds at once; one at least, whatever the operating system says.
 pub(super) fn lines_of_l1(stride: usize) -> usize {
     let sets = match stride / LINE {
         lines if stride.is_multiple_of(LINE) && lines > 0 => {
@@ -45,7 +45,7 @@ pub(super) fn lines_of_l1(stride: usize) -> usize {
         }
         _ => SETS,
     };
-    sets * (Caches::of_machine().l1 / (LINE * SETS))
+    sets * (Caches::of_machine().l1 / (LINE * SETS)).max(1)
 }
 
 /// Level and bytes of a data cache, as Linux lists them.

@@ -127,12 +127,9 @@ impl Pooling {
 }
 
 impl Pooling {
-    /// Whether windows of 2 × 2 cover each plane exactly, side by side: the book's pooling.
     fn halves(&self) -> bool {
-        let Window { size, stride, pad } = self.window;
         let [_, height, width] = self.input;
-        let even = height.is_multiple_of(2) && width.is_multiple_of(2);
-        size == [2, 2] && stride == [2, 2] && pad == [0, 0] && even
+        self.window.halves([height, width])
     }
 
     /// Calls `visit(y, cell, x)` for each cell on the plane of each window, in order: where the window's result lies, the cell's
@@ -163,6 +160,12 @@ impl Pooling {
             }
         }
     }
+}
+
+/// The larger, by the rules of max-pooling: of two that are equal the first, and NaN before all numbers.
+#[inline(always)]
+pub(super) fn larger<T: Element, S: Simd>(a: Vector<T, S>, b: Vector<T, S>) -> Vector<T, S> {
+    b.beats(a).select(b, a)
 }
 
 struct MaxForward<'a, T> {
@@ -242,8 +245,7 @@ impl<T: Element> WithSimd for Max<'_, T> {
             |at, _, from| {
                 let mut best = Vector::load(simd, &x[from..]);
                 if at == current {
-                    let earlier = Vector::load(simd, &y[at..]);
-                    best = best.beats(earlier).select(best, earlier);
+                    best = larger(Vector::load(simd, &y[at..]), best);
                 }
                 current = at;
                 best.store(&mut y[at..]);

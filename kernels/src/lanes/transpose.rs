@@ -16,9 +16,9 @@ pub fn gather<T: Element>(x: &[T], features: usize, lanes: &mut [T]) -> Result<(
     const OP: &str = "lanes::gather";
     let count = count::<T>()?;
     check(OP, x, features, lanes, count)?;
-    let arch = Arch::current()?;
-    for (x, to) in x.chunks(features * count).zip(lanes.chunks_exact_mut(features * count)) {
-        if x.len() < features * count {
+    let (arch, group) = (Arch::current()?, (features * count).max(1));
+    for (x, to) in x.chunks(group).zip(lanes.chunks_exact_mut(group)) {
+        if x.len() < group {
             to.fill(T::zero());
         }
         let size = [x.len() / features, features];
@@ -35,8 +35,8 @@ pub fn scatter<T: Element>(lanes: &[T], features: usize, x: &mut [T]) -> Result<
     const OP: &str = "lanes::scatter";
     let count = count::<T>()?;
     check(OP, x, features, lanes, count)?;
-    let arch = Arch::current()?;
-    for (x, from) in x.chunks_mut(features * count).zip(lanes.chunks_exact(features * count)) {
+    let (arch, group) = (Arch::current()?, (features * count).max(1));
+    for (x, from) in x.chunks_mut(group).zip(lanes.chunks_exact(group)) {
         let size = [features, x.len() / features];
         arch.dispatch(Turn { from, row: count, to: x, step: features, size });
     }

@@ -1,31 +1,12 @@
 //! Convolution with channels in lanes against its naive twin.
 
-use crate::common::{on_any_threads, random};
+use crate::common::{assert_same, integers, len, nans, on_any_threads, random};
 use crate::shapes::{CONVOLUTIONS, Convolution as Shape};
 use kasoku_kernels::conv::{ConvGeometry, Window};
 use kasoku_kernels::lanes::channels::{self, Convolution, Input};
-use kasoku_kernels::lanes::{self, Buffer, Pooling};
+use kasoku_kernels::lanes::{self, Pooling};
 use kasoku_kernels::{Element, reference};
 use proptest::prelude::*;
-use rand::{RngExt, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
-
-/// Small integers, whose sums are exact in any order; so are the halves and quarters of Winograd's filtering.
-fn integers<T: Element>(len: usize, seed: u64) -> Vec<T> {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    (0..len).map(|_| T::of(f64::from(rng.random_range(-3i32..=3)))).collect()
-}
-
-fn len(shape: &[usize]) -> usize {
-    shape.iter().product()
-}
-
-/// NaN everywhere, so that what is not written shows.
-fn nans<T: Element>(len: usize) -> Buffer<T> {
-    let mut buffer = Buffer::new(len);
-    buffer.fill(T::nan());
-    buffer
-}
 
 fn padded<T: Element>(channels: usize) -> usize {
     channels.next_multiple_of(lanes::count::<T>().unwrap())
@@ -78,11 +59,11 @@ fn run<T: Element>(
 fn check<T: Element>(geometry: &ConvGeometry, seed: u64) {
     let shape @ [_, channels, height, width] = geometry.input();
     let output @ [_, filters, out_h, out_w] = geometry.output();
-    let x = integers::<T>(len(&shape), seed);
-    let w = integers::<T>(len(&geometry.weight()), seed + 1);
+    let x = integers::<T>(len(shape), seed);
+    let w = integers::<T>(len(geometry.weight()), seed + 1);
     let bias = integers::<T>(filters, seed + 2);
     let (relu, planes) = (seed.is_multiple_of(2), [channels, height * width]);
-    let mut expected = vec![T::nan(); len(&output)];
+    let mut expected = vec![T::nan(); len(output)];
     reference::conv::forward(geometry, &x, &w, Some(&bias), relu, &mut expected);
     let window = Window::new(2, 2).stride(2);
     for input in [Input::Planes, Input::Lanes] {
@@ -94,7 +75,7 @@ fn check<T: Element>(geometry: &ConvGeometry, seed: u64) {
         let halved = plan.max_pooled(window).unwrap();
         assert_eq!(halved.is_some(), out_h.is_multiple_of(2) && out_w.is_multiple_of(2));
         if let Some(plan) = halved {
-            let mut pooled = vec![T::nan(); len(&output) / 4];
+            let mut pooled = vec![T::nan(); len(output) / 4];
             let mut index = vec![0u8; pooled.len()];
             reference::pool::max_pool_forward(output, &window, &expected, &mut pooled, &mut index);
             assert!(run(&plan, input, &x, planes, [&w, &bias], relu) == pooled, "{what}, pooled");
@@ -154,7 +135,7 @@ fn any_number_of_threads_gives_the_same_bits() {
         let geometry = ConvGeometry::new(shape, filters, window).unwrap();
         let plan = Convolution::new::<f32>([channels, size, size], Input::Planes, filters, window)
             .unwrap();
-        let (x, w) = (random::<f32>(len(&shape), 1), random::<f32>(len(&geometry.weight()), 2));
+        let (x, w) = (random::<f32>(len(shape), 1), random::<f32>(len(geometry.weight()), 2));
         let bias = random::<f32>(filters, 3);
         let planes = [channels, size * size];
         on_any_threads(|| run(&plan, Input::Planes, &x, planes, [&w, &bias], true));
@@ -173,10 +154,10 @@ fn it_is_as_exact_as_samples_in_lanes() {
         let samples = lanes::count::<f32>().unwrap();
         let shape = [samples, channels, size, size];
         let geometry = ConvGeometry::new(shape, filters, window).unwrap();
-        let (x, w) = (random::<f32>(len(&shape), 1), random::<f32>(len(&geometry.weight()), 2));
+        let (x, w) = (random::<f32>(len(shape), 1), random::<f32>(len(geometry.weight()), 2));
         let bias = vec![0.0; filters];
         let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
-        let mut exact = vec![0.0; len(&geometry.output())];
+        let mut exact = vec![0.0; len(geometry.output())];
         reference::conv::forward(&geometry, &wide(&x), &wide(&w), None, false, &mut exact);
 
         let input = [channels, size, size];
@@ -219,12 +200,12 @@ fn maxima_alone_are_those_of_max_pooling() {
     ] {
         let plan = Pooling::new::<f32>(input, window).unwrap();
         let lanes = lanes::count::<f32>().unwrap();
-        let mut x = integers::<f32>(len(&input) * lanes, 7);
+        let mut x = integers::<f32>(len(input) * lanes, 7);
         x[lanes] = f32::NAN;
-        let [mut y, mut index, mut alone] = [(); 3].map(|()| nans(len(&plan.output()) * lanes));
+        let [mut y, mut index, mut alone] = [(); 3].map(|()| nans(len(plan.output()) * lanes));
         plan.max_forward(&x, &mut y, &mut index).unwrap();
         plan.max(&x, &mut alone).unwrap();
-        crate::common::assert_same(&alone, &y, &format!("{input:?} {window:?}"));
+        assert_same(&alone, &y, &format!("{input:?} {window:?}"));
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the tests of the operations share.
 
+use kasoku_kernels::lanes::Buffer;
 use kasoku_kernels::{Element, set_num_threads};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -17,6 +18,24 @@ pub fn random<T: Element>(len: usize, seed: u64) -> Vec<T> {
 pub fn random_positive<T: Element>(len: usize, seed: u64) -> Vec<T> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     (0..len).map(|_| T::of(rng.random_range(0.1..2.0))).collect()
+}
+
+/// Small integers, whose sums are exact in any order; so are the halves and quarters of Winograd's filtering.
+pub fn integers<T: Element>(len: usize, seed: u64) -> Vec<T> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    (0..len).map(|_| T::of(f64::from(rng.random_range(-3i32..=3)))).collect()
+}
+
+/// NaN everywhere, so that what is not written shows.
+pub fn nans<T: Element>(len: usize) -> Buffer<T> {
+    let mut buffer = Buffer::new(len);
+    buffer.fill(T::nan());
+    buffer
+}
+
+/// Elements of an array of a shape.
+pub fn len<const N: usize>(shape: [usize; N]) -> usize {
+    shape.iter().product()
 }
 
 /// `len` indices below `below`.

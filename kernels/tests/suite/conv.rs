@@ -1,21 +1,12 @@
 //! Convolution against its naive twin: any geometry, all three passes, and the column matrix.
 
+use super::common::{integers, len};
 use super::shapes::{CONVOLUTIONS, Convolution};
 use kasoku_kernels::conv::{self, ConvGeometry, Window};
 use kasoku_kernels::{Element, Error, reference, set_num_threads};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-
-/// Small integers, whose sums are exact in any order.
-fn integers<T: Element>(len: usize, seed: u64) -> Vec<T> {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    (0..len).map(|_| T::of(f64::from(rng.random_range(-3i32..=3)))).collect()
-}
-
-fn len(shape: [usize; 4]) -> usize {
-    shape.iter().product()
-}
 
 fn nans<T: Element>(len: usize) -> Vec<T> {
     vec![T::nan(); len]

@@ -1,33 +1,14 @@
 //! The operations in lanes against the naive twins of the layers' layout, and against the definition where there is none.
 
-use crate::common::{self, assert_close_at, on_any_threads, random};
+use crate::common::{self, assert_close_at, integers, len, nans, on_any_threads, random};
 use crate::shapes::{CONVOLUTIONS, Convolution as Shape};
 use kasoku_kernels::conv::{ConvGeometry, Window};
 use kasoku_kernels::lanes::{self, Buffer, Convolution, Pooling};
 use kasoku_kernels::{Element, Error, reference};
 use proptest::prelude::*;
-use rand::{RngExt, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
-
-/// Small integers, whose sums are exact in any order.
-fn integers<T: Element>(len: usize, seed: u64) -> Vec<T> {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    (0..len).map(|_| T::of(f64::from(rng.random_range(-3i32..=3)))).collect()
-}
-
-fn len(shape: [usize; 4]) -> usize {
-    shape.iter().product()
-}
 
 fn groups<T: Element>(samples: usize) -> usize {
     samples.div_ceil(lanes::count::<T>().unwrap())
-}
-
-/// NaN everywhere, so that what is not written shows.
-fn nans<T: Element>(len: usize) -> Buffer<T> {
-    let mut buffer = Buffer::new(len);
-    buffer.fill(T::nan());
-    buffer
 }
 
 /// Samples in lanes.

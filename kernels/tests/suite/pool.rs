@@ -8,10 +8,6 @@ use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-fn len(shape: [usize; 4]) -> usize {
-    shape.iter().product()
-}
-
 fn output_len(input: [usize; 4], window: &Window) -> usize {
     let [out_h, out_w] = window.output([input[2], input[3]]).unwrap();
     input[0] * input[1] * out_h * out_w

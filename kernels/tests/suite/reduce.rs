@@ -11,12 +11,6 @@ fn wide<T: Element>(x: &[T]) -> Vec<f64> {
     x.iter().map(|x| x.as_f64()).collect()
 }
 
-/// Small integers, whose sums are exact in any order.
-fn integers<T: Element>(len: usize, seed: u64) -> Vec<T> {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    (0..len).map(|_| T::of(f64::from(rng.random_range(-3i32..=3)))).collect()
-}
-
 fn sums_agree<T: Element>(len: usize) {
     let x = integers::<T>(len + 1, 3);
     assert_eq!(sum(&x[1..]).unwrap(), twin::sum(&x[1..]), "{len}");

@@ -86,11 +86,10 @@ impl Plan {
         input: &[usize],
         samples: usize,
     ) -> Result<Option<Self>> {
-        let convolves = matches!(layers[first].operation(), Operation::Convolution(..));
-        let (true, &[channels, height, width]) = (convolves, input) else { return Ok(None) };
+        let Some(mut ahead) = Ahead::from_convolution(layers, first, input) else {
+            return Ok(None);
+        };
         let lanes = lanes::count::<T>()?;
-        let shape = [channels, height, width];
-        let mut ahead = Ahead { layers, at: first, shape, name: String::new() };
         let (mut ops, mut filters_len) = (Vec::new(), 0);
         loop {
             let (layer, before) = (ahead.at, ahead.shape);
@@ -98,11 +97,7 @@ impl Plan {
             let planes = [registers, before[1], before[2]];
             ahead.name.clear();
             let mut flops = 0.0;
-            let convolution = ahead.take(|operation| match operation {
-                Operation::Convolution(filters, window) => Some((filters, window)),
-                _ => None,
-            })?;
-            let kind = if let Some((filters, window)) = convolution {
+            let kind = if let Some((filters, window)) = ahead.take_convolution()? {
                 let from = if layer == first { Input::Planes } else { Input::Lanes };
                 let mut plan = Convolution::new::<T>(before, from, filters, window)?;
                 flops = plan.flops();
@@ -153,9 +148,7 @@ impl Plan {
             ops,
         }))
     }
-}
 
-impl Plan {
     /// The share of the lanes of the filters' registers that have a filter, over all multiplications.
     pub(super) fn utilisation(&self) -> f64 {
         let filled = |op: &Op| {

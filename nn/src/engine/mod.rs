@@ -73,32 +73,30 @@ impl<T: Element> Engine<T> {
         Self { on, planned: Vec::new() }
     }
 
-    /// The segment that begins with layer `at`, if it is a convolution: with samples in lanes, or, for predictions, channels.
+    /// The segment that begins with layer `at`, if it is a convolution: with samples in lanes or channels, of those ways that may
+    /// be taken the better one.
     fn segment(
-        &self,
         layers: &[Box<dyn Layer<T>>],
         at: usize,
         input: &[usize],
         samples: usize,
-        predicts: bool,
+        [by_samples, by_channels]: [bool; 2],
     ) -> Result<Option<Segment<T>>> {
-        let lanes = lanes::count::<T>()?;
-        // Lanes that no sample fills are computed all the same: up to half of them the layers are faster.
-        let by_samples = match self.on && 2 * samples > lanes {
+        let by_samples = match by_samples {
             true => Plan::new(layers, at, input, samples)?,
             false => None,
         };
-        let by_channels = match self.on && predicts && lanes > 1 {
+        let by_channels = match by_channels {
             true => channels::Plan::new(layers, at, input, samples)?,
             false => None,
         };
-        Ok(match (by_samples, by_channels) {
-            (Some(plan), Some(other)) if other.utilisation() < FILLED * plan.utilisation() => {
-                Some(Segment::Lanes(Box::new(plan), Memory::default()))
-            }
-            (_, Some(plan)) => Some(Segment::Channels(Box::new(plan), Default::default())),
-            (Some(plan), None) => Some(Segment::Lanes(Box::new(plan), Memory::default())),
-            (None, None) => None,
+        let fill = |plan: &channels::Plan| match &by_samples {
+            Some(other) => plan.utilisation() >= FILLED * other.utilisation(),
+            None => true,
+        };
+        Ok(match by_channels.filter(fill) {
+            Some(plan) => Some(Segment::Channels(Box::new(plan), Default::default())),
+            None => by_samples.map(|plan| Segment::Lanes(Box::new(plan), Memory::default())),
         })
     }
 
@@ -110,10 +108,16 @@ impl<T: Element> Engine<T> {
         samples: usize,
         predicts: bool,
     ) -> Result<Vec<Segment<T>>> {
+        let lanes = lanes::count::<T>()?;
+        // Lanes that no sample fills are computed all the same: up to half of them the layers are faster.
+        let ways = [self.on && 2 * samples > lanes, self.on && predicts && lanes > 1];
+        if ways == [false, false] {
+            return Ok(vec![Segment::Layers(0..layers.len())]);
+        }
         let mut segments = Vec::new();
         let (mut shape, mut at, mut alone) = (input.to_vec(), 0, 0);
         while at < layers.len() {
-            match self.segment(layers, at, &shape, samples, predicts)? {
+            match Self::segment(layers, at, &shape, samples, ways)? {
                 Some(segment) => {
                     segments.extend((alone < at).then_some(Segment::Layers(alone..at)));
                     let (end, output) = segment.end();

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::kernels::conv::Window;
 use crate::kernels::lanes::{self, Convolution, Pooling};
 use crate::layers::{Layer, Operation};
 use crate::{Element, Result};
@@ -117,7 +118,18 @@ pub(super) struct Ahead<'a, T> {
     pub(super) name: String,
 }
 
-impl<T: Element> Ahead<'_, T> {
+impl<'a, T: Element> Ahead<'a, T> {
+    /// From layer `first` on, at which samples of shape `input` arrive; `None` where it is no convolution.
+    pub(super) fn from_convolution(
+        layers: &'a [Box<dyn Layer<T>>],
+        first: usize,
+        input: &[usize],
+    ) -> Option<Self> {
+        let convolves = matches!(layers[first].operation(), Operation::Convolution(..));
+        let (true, &[channels, height, width]) = (convolves, input) else { return None };
+        Some(Self { layers, at: first, shape: [channels, height, width], name: String::new() })
+    }
+
     /// Takes the next layer if `wanted` knows what to do with it.
     pub(super) fn take<R>(&mut self, wanted: impl Fn(Operation) -> Option<R>) -> Result<Option<R>> {
         let Some(layer) = self.layers.get(self.at) else { return Ok(None) };
@@ -129,6 +141,14 @@ impl<T: Element> Ahead<'_, T> {
         self.shape = shape;
         self.at += 1;
         Ok(Some(found))
+    }
+
+    /// Filters and window of the next layer, if it is a convolution.
+    pub(super) fn take_convolution(&mut self) -> Result<Option<(usize, Window)>> {
+        self.take(|operation| match operation {
+            Operation::Convolution(filters, window) => Some((filters, window)),
+            _ => None,
+        })
     }
 
     pub(super) fn take_relu(&mut self) -> Result<bool> {
@@ -157,23 +177,18 @@ impl Plan {
         input: &[usize],
         samples: usize,
     ) -> Result<Option<Self>> {
-        let convolves = matches!(layers[first].operation(), Operation::Convolution(..));
-        let (true, &[channels, height, width]) = (convolves, input) else { return Ok(None) };
+        let Some(mut ahead) = Ahead::from_convolution(layers, first, input) else {
+            return Ok(None);
+        };
         let lanes = lanes::count::<T>()?;
         let mut layout = Layout { lanes, end: 0 };
-        let shape = [channels, height, width];
-        let mut ahead = Ahead { layers, at: first, shape, name: String::new() };
-        let mut value = layout.span(&shape);
+        let mut value = layout.span(&ahead.shape);
         let (mut ops, mut filters_len, mut gradient_len) = (Vec::<Op>::new(), 0, 0);
         loop {
             let (layer, before) = (ahead.at, ahead.shape);
             ahead.name.clear();
             let (mut relu, mut flops) = (false, 0.0);
-            let convolution = ahead.take(|operation| match operation {
-                Operation::Convolution(filters, window) => Some((filters, window)),
-                _ => None,
-            })?;
-            let kind = if let Some((filters, window)) = convolution {
+            let kind = if let Some((filters, window)) = ahead.take_convolution()? {
                 let plan = Box::new(Convolution::new::<T>(before, filters, window)?);
                 flops = plan.flops();
                 if plan.is_winograd() {

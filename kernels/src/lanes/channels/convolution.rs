@@ -69,8 +69,7 @@ impl Convolution {
     /// As [`Convolution::new`].
     pub fn max_pooled(&self, window: Window) -> Result<Option<Self>> {
         let [_, _, height, width] = self.geometry.output();
-        let even = height.is_multiple_of(2) && width.is_multiple_of(2);
-        if window != Window::new(2, 2).stride(2) || !even || self.halved {
+        if !window.halves([height, width]) || self.halved {
             return Ok(None);
         }
         let kernel = match &self.kernel {

@@ -7,11 +7,12 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{Input, REGISTERS, Sample, evenly, larger, register_groups};
+use super::{Input, REGISTERS, Sample, evenly, register_groups};
 use crate::arch::Arch;
 use crate::conv::{ConvGeometry, Window};
 use crate::element::Element;
 use crate::error::{Result, checked_size};
+use crate::lanes::pool::larger;
 use crate::lanes::transpose::Turn;
 use crate::simd::Vector;
 

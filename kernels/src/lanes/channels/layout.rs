@@ -1,10 +1,8 @@
 //! Channels into lanes and back.
 
-use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::{Result, check_len};
-use crate::lanes::count;
-use crate::lanes::transpose::Turn;
+use crate::lanes;
 
 /// How the input of a convolution lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,52 +23,31 @@ impl Input {
     }
 }
 
-/// Transposes a sample of (channels, height, width), as layers hold it, into (registers, height, width, lanes). Lanes without a
-/// channel become 0.
+/// Transposes a sample of `[channels, pixels]`, as layers hold it, into (registers, pixels, lanes): as [`lanes::gather`] does with
+/// samples. Lanes without a channel become 0.
 ///
 /// # Errors
 /// [`crate::Error::Length`] where x does not have the shape, or `lanes` not its registers.
-pub fn gather<T: Element>(x: &[T], [channels, pixels]: [usize; 2], lanes: &mut [T]) -> Result<()> {
-    let (arch, count) = (Arch::current()?, count::<T>()?);
-    check("lanes::channels::gather", x, [channels, pixels], lanes, count)?;
-    let (plane, register) = (pixels.max(1), (pixels * count).max(1));
-    for (x, to) in x.chunks(count * plane).zip(lanes.chunks_exact_mut(register)) {
-        if x.len() < register {
-            to.fill(T::zero());
-        }
-        arch.dispatch(Turn {
-            from: x,
-            row: pixels,
-            to,
-            step: count,
-            size: [x.len() / plane, pixels],
-        });
-    }
-    Ok(())
+pub fn gather<T: Element>(x: &[T], shape: [usize; 2], lanes: &mut [T]) -> Result<()> {
+    check("lanes::channels::gather", x, shape, lanes)?;
+    lanes::gather(x, shape[1], lanes)
 }
 
 /// The inverse of [`gather`].
 ///
 /// # Errors
 /// As [`gather`].
-pub fn scatter<T: Element>(lanes: &[T], [channels, pixels]: [usize; 2], x: &mut [T]) -> Result<()> {
-    let (arch, count) = (Arch::current()?, count::<T>()?);
-    check("lanes::channels::scatter", x, [channels, pixels], lanes, count)?;
-    let (plane, register) = (pixels.max(1), (pixels * count).max(1));
-    for (x, from) in x.chunks_mut(count * plane).zip(lanes.chunks_exact(register)) {
-        let size = [pixels, x.len() / plane];
-        arch.dispatch(Turn { from, row: count, to: x, step: pixels, size });
-    }
-    Ok(())
+pub fn scatter<T: Element>(lanes: &[T], shape: [usize; 2], x: &mut [T]) -> Result<()> {
+    check("lanes::channels::scatter", x, shape, lanes)?;
+    lanes::scatter(lanes, shape[1], x)
 }
 
-fn check<T>(
+fn check<T: Element>(
     op: &'static str,
     x: &[T],
     [channels, pixels]: [usize; 2],
     lanes: &[T],
-    count: usize,
 ) -> Result<()> {
     check_len(op, "x", x, channels * pixels)?;
-    check_len(op, "lanes", lanes, channels.next_multiple_of(count) * pixels)
+    check_len(op, "lanes", lanes, channels.next_multiple_of(lanes::count::<T>()?) * pixels)
 }

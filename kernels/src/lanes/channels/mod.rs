@@ -14,11 +14,7 @@ mod layout;
 pub use convolution::Convolution;
 pub use layout::{Input, gather, scatter};
 
-use pulp::Simd;
-
-use crate::element::Element;
 use crate::parallel::Start;
-use crate::simd::Vector;
 
 /// Registers of filters that a micro-tile takes, where there are as many.
 pub(super) const REGISTERS: usize = 2;
@@ -53,10 +49,4 @@ pub(super) fn evenly(count: usize, most: usize) -> impl Iterator<Item = [usize; 
 pub(super) fn share(count: usize, part: usize, parts: usize) -> [usize; 2] {
     let (each, left) = (count / parts, count % parts);
     [part, part + 1].map(|part| part * each + part.min(left))
-}
-
-/// The larger, by the rules of max-pooling: of two that are equal the first, and NaN before all numbers.
-#[inline(always)]
-pub(super) fn larger<T: Element, S: Simd>(a: Vector<T, S>, b: Vector<T, S>) -> Vector<T, S> {
-    b.beats(a).select(b, a)
 }

@@ -14,7 +14,8 @@ use super::transform::{
 };
 use crate::arch::Arch;
 use crate::element::Element;
-use crate::lanes::channels::{REGISTERS, Sample, evenly, larger, register_groups};
+use crate::lanes::channels::{REGISTERS, Sample, evenly, register_groups};
+use crate::lanes::pool::larger;
 use crate::lanes::transpose::Turn;
 use crate::parallel::Start;
 use crate::simd::Vector;
