@@ -6,7 +6,7 @@
 //! none of the three: two threads multiplied 100 × 784 by 784 × 100 more slowly than one.)
 
 use std::any::Any;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::hint::spin_loop;
 use std::mem::transmute;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -20,6 +20,16 @@ use crate::error::{Error, Result};
 
 /// How long a helper waits for the next job before it sleeps: longer than what a Python program does between two layers.
 const AWAKE: Duration = Duration::from_micros(300);
+
+thread_local! {
+    /// Whether this thread is at work on a task.
+    static AT_WORK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread is at work on a job's task: then the crew is busy, and what the task calls stays on its thread.
+pub(crate) fn at_work() -> bool {
+    AT_WORK.get()
+}
 
 /// How much a job takes.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
@@ -171,6 +181,7 @@ impl Crew {
     /// Runs tasks until there is nothing left to claim.
     fn work(&self, member: usize, tasks: usize, mut run: impl FnMut(usize)) {
         let members = self.ranges.len();
+        let _at_work = AtWork::begin();
         for range in (member..members).chain(0..member) {
             let end = self.range_start(range + 1, tasks);
             // Relaxed: the gate orders what tasks wrote; here only each number must be given out once.
@@ -288,6 +299,21 @@ impl Pace {
         let again = now < self.alone_until + Self::FORGOTTEN;
         self.pause = if again { (self.pause * 2).min(Self::LONGEST) } else { Self::SHORTEST };
         self.alone_until = now + self.pause;
+    }
+}
+
+/// Marks the thread as at work until it is dropped, after a panic as well. Holds what it was before.
+struct AtWork(bool);
+
+impl AtWork {
+    fn begin() -> Self {
+        Self(AT_WORK.replace(true))
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        AT_WORK.set(self.0);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Dropout, its mask drawn from a counter: Philox4x32-10.
 //!
 //! Which element is kept depends on the key and the element's index only, so a mask need not be
-//! stored, and is the same on any machine and any number of threads. Sources: Srivastava et al.,
+//! stored, and is the same on any machine and any number of threads. An element takes a word of the generator; at a ratio of ½,
+//! the book's, a bit of one. Sources: Srivastava et al.,
 //! "Dropout" (2014); Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011).
 
 use pulp::{Simd, WithSimd, bytemuck};
@@ -132,44 +133,68 @@ impl<T: Element> Apply<&mut [T]> for Scale<T> {
 fn draw<P: Parts>(key: DropoutKey, ratio: f64, data: P, apply: impl Apply<P>) -> Result<()> {
     // Words below this drop: none to all 2³² of them.
     let drop_below = (ratio * 2f64.powi(32)).round() as u64;
-    let dropped = drop_below.checked_sub(1).map(|last| last as u32);
+    let (dropped, per_word) = match drop_below {
+        HALF => (Some(0), u32::BITS as usize),
+        _ => (drop_below.checked_sub(1).map(|last| last as u32), 1),
+    };
     let arch = Arch::current()?;
     let pool = Pool::for_work(data.len(), PARALLEL_LEN)?;
     pool.for_each_part(data, PART_LEN, |part, data| {
-        let first = (part * PART_LEN / 4) as u32;
-        arch.dispatch(Draw { key, first, dropped, data, apply });
+        let first = part * PART_LEN;
+        arch.dispatch(Draw { key, first, per_word, dropped, data, apply });
     });
     Ok(())
 }
 
-/// Draws for the elements from block `first` of four on.
+/// Half of all words.
+const HALF: u64 = 1 << 31;
+
+/// Draws for the elements from `first` on.
 struct Draw<P, A> {
     key: DropoutKey,
-    first: u32,
+    first: usize,
+    /// Elements that share a word, one of its bits each; or one element.
+    per_word: usize,
     dropped: Option<u32>,
     data: P,
     apply: A,
 }
 
-/// Words that are drawn before they are used: they stay in L1.
-const WORDS: usize = 1 << 10;
+/// Elements whose words are drawn before they are used: they stay in L1. With a bit each, they are what a register of AVX-512's
+/// counters gives.
+const WORDS: usize = 1 << 11;
 
 impl<P: Parts, A: Apply<P>> WithSimd for Draw<P, A> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { key, first, dropped, mut data, apply } = self;
+        let Self { key, first, per_word, dropped, mut data, apply } = self;
         let len = data.len();
         let mut words = [0; WORDS];
         for at in (0..len).step_by(WORDS) {
             let count = WORDS.min(len - at);
-            let drawn = count.next_multiple_of(4 * S::U32_LANES);
+            let drawn = count.div_ceil(per_word).next_multiple_of(4 * S::U32_LANES);
+            let first_block = (first + at) / per_word / 4;
             for (register, words) in words[..drawn].chunks_exact_mut(4 * S::U32_LANES).enumerate() {
-                let block = at / 4 + register * S::U32_LANES;
-                draw_register(simd, key, first.wrapping_add(block as u32), words);
+                let block = first_block + register * S::U32_LANES;
+                draw_register(simd, key, block as u32, words);
+            }
+            if per_word > 1 {
+                spread_bits(&mut words, per_word);
             }
             apply.apply(&mut data, at, &words[..count], dropped);
+        }
+    }
+}
+
+/// Each bit of the first words in a word of its own, 1 or 0.
+#[inline(always)]
+fn spread_bits(words: &mut [u32; WORDS], per_word: usize) {
+    for word in (0..WORDS / per_word).rev() {
+        let bits = words[word];
+        for (bit, to) in words[word * per_word..][..per_word].iter_mut().enumerate() {
+            *to = (bits >> bit) & 1;
         }
     }
 }

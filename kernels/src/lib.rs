@@ -27,6 +27,7 @@ pub mod pool;
 pub mod probe;
 pub mod reduce;
 pub mod reference;
+pub mod rows;
 mod simd;
 pub mod softmax;
 mod threads;

@@ -25,10 +25,11 @@ impl Pool {
     /// The calling thread.
     pub(crate) const SERIAL: Self = Self { crew: None, length: Length::Short };
 
-    /// The pool for `work` (multiply-adds, or elements touched): the calling thread where that is below `threshold`.
+    /// The pool for `work` (multiply-adds, or elements touched): the calling thread where that is below `threshold`, or where it
+    /// is at work on a task already.
     pub(crate) fn for_work(work: usize, threshold: usize) -> Result<Self> {
         let threads = num_threads()?;
-        if threads == 1 || work < threshold {
+        if threads == 1 || work < threshold || crew::at_work() {
             return Ok(Self::SERIAL);
         }
         let length = match work / threshold {

@@ -271,8 +271,9 @@ def test_train_flg():
 def test_explain_tells_what_is_planned_and_what_is_not():
     plan = DeepConvNet().explain(100)
     assert "Convolution (Winograd) + Relu + MaxPooling" in plan
-    assert "layer by layer: Affine, Relu, Dropout, Affine, Dropout" in plan
-    assert TwoLayerNet(8, 5, 3).explain() == "layer by layer: Affine, Relu, Affine\n"
+    assert "samples in rows: 100; memory" in plan
+    assert "layer by layer: Dropout" in plan
+    assert TwoLayerNet(8, 5, 3).explain(1) == "layer by layer: Affine, Relu, Affine\n"
 
 
 def test_fit():

@@ -6,7 +6,7 @@ use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::Result;
 use crate::parallel::{Pool, Rows};
-use crate::simd::Vector;
+use crate::simd::{MAX_LANES, Vector};
 use crate::workspace::with_scratch;
 
 /// An element of the output from one of each input and the channel's constants.
@@ -50,8 +50,9 @@ const PARALLEL_LEN: usize = 1 << 14;
 /// Elements a task takes.
 const PART_LEN: usize = 1 << 14;
 
-/// Up to this many inner elements, each column gets constants of its own and rows are taken whole.
-const MAX_COLUMNS: usize = 15;
+/// Up to this many inner elements, fewer than a register may have lanes, each column gets constants of its own and rows are taken
+/// whole.
+const MAX_COLUMNS: usize = MAX_LANES - 1;
 
 /// y = `op` of the inputs and of `constants(channel)`.
 pub(super) fn apply<T: Element, K: Channelwise<T, IN>, const IN: usize>(
@@ -112,14 +113,16 @@ impl<T: Element, K: Channelwise<T, IN>, const IN: usize> WithSimd for ApplyRows<
             for x in &mut x {
                 *x = &x[row * width..][..width];
             }
-            let mut at = 0;
-            while at + lanes <= width {
-                let result = column(simd, op, constants, x, at);
-                result.store(&mut y[at..]);
-                at += lanes;
+            if width < lanes {
+                for at in 0..width {
+                    column(Scalar::new(), op, constants, x, at).store(&mut y[at..]);
+                }
+                continue;
             }
-            for at in at..width {
-                column(Scalar::new(), op, constants, x, at).store(&mut y[at..]);
+            // The last register overlaps the one before it, and computes the same again.
+            for at in (0..width).step_by(lanes) {
+                let at = at.min(width - lanes);
+                column(simd, op, constants, x, at).store(&mut y[at..]);
             }
         }
     }
@@ -168,27 +171,18 @@ impl<T: Element, K: Channelwise<T, IN>, const IN: usize> WithSimd for ApplyPlane
                 *x = &x[plane * inner..][..inner];
             }
             let mut vectors = [Vector::zero(simd); 4];
-            let mut scalars = [Vector::zero(Scalar::new()); 4];
             for constant in 0..4 {
-                let value = constants[constant * channels + plane % channels];
-                vectors[constant] = Vector::splat(simd, value);
-                scalars[constant] = Vector::splat(Scalar::new(), value);
+                vectors[constant] =
+                    Vector::splat(simd, constants[constant * channels + plane % channels]);
             }
-            let mut at = 0;
-            while at + lanes <= inner {
+            // As above; planes are longer than a register.
+            for at in (0..inner).step_by(lanes) {
+                let at = at.min(inner - lanes);
                 let mut registers = [Vector::zero(simd); IN];
                 for input in 0..IN {
                     registers[input] = Vector::load(simd, &x[input][at..]);
                 }
                 op.of(vectors, registers).store(&mut y[at..]);
-                at += lanes;
-            }
-            for at in at..inner {
-                let mut registers = [Vector::zero(Scalar::new()); IN];
-                for input in 0..IN {
-                    registers[input] = Vector::load(Scalar::new(), &x[input][at..]);
-                }
-                op.of(scalars, registers).store(&mut y[at..]);
             }
         }
     }

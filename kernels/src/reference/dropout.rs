@@ -22,10 +22,15 @@ pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 /// [`crate::dropout::dropout_mask`] by the definition, one block of four words at a time.
 pub fn dropout_mask(key: DropoutKey, ratio: f64, mask: &mut [bool]) {
     let dropped_below = (ratio * 2f64.powi(32)).round() as u64;
-    for (index, kept) in mask.iter_mut().enumerate() {
+    let word = |index: usize| {
         let counter = [(index / 4) as u32, key.layer, key.step as u32, (key.step >> 32) as u32];
-        let words = philox(counter, [key.seed as u32, (key.seed >> 32) as u32]);
-        *kept = u64::from(words[index % 4]) >= dropped_below;
+        philox(counter, [key.seed as u32, (key.seed >> 32) as u32])[index % 4]
+    };
+    for (index, kept) in mask.iter_mut().enumerate() {
+        *kept = match dropped_below {
+            0x8000_0000 => word(index / 32) >> (index % 32) & 1 == 1,
+            _ => u64::from(word(index)) >= dropped_below,
+        };
     }
 }
 

@@ -3,12 +3,13 @@
 //! Layers run one after another, each over the whole batch. Where convolutions follow each other, their shapes known beforehand,
 //! the engine does better: the samples lie in lanes ([`crate::kernels::lanes`]), a few of them go through all the convolutions
 //! while they are in cache, activations and pooling are part of the convolution before them, and the memory is there from the
-//! first step on. Predictions have channels in lanes instead, where there are enough of them. Everything else, layers of
-//! one's own among it, runs by itself. docs/engine.md tells the story. The layers
+//! first step on. Predictions have channels in lanes instead, where there are enough of them. Affine layers take a few samples
+//! through all of them likewise, in rows. Everything else, layers of one's own among it, runs by itself. docs/engine.md tells the story. The layers
 //! stay the oracle: the tests hold both to each other.
 
 mod channels;
 mod plan;
+mod rows;
 mod run;
 mod versioned;
 
@@ -55,6 +56,18 @@ enum Segment<T> {
     Channels(Box<channels::Plan>, channels::Memory<T>),
     /// All of them together, samples in lanes.
     Lanes(Box<Plan>, Memory<T>),
+    /// All of them together, samples in rows.
+    Rows(Box<rows::Plan>, rows::Memory<T>),
+}
+
+/// Which ways may be taken.
+#[derive(Clone, Copy)]
+struct Ways {
+    /// Whether for predictions.
+    predicts: bool,
+    lanes: bool,
+    channels: bool,
+    rows: bool,
 }
 
 impl<T> Segment<T> {
@@ -64,6 +77,7 @@ impl<T> Segment<T> {
             Self::Layers(range) => (range.end, &[]),
             Self::Channels(plan, _) => (plan.layers.end, &plan.output_shape),
             Self::Lanes(plan, _) => (plan.layers.end, &plan.output_shape),
+            Self::Rows(plan, _) => (plan.layers.end, &plan.output_shape),
         }
     }
 }
@@ -73,20 +87,25 @@ impl<T: Element> Engine<T> {
         Self { on, planned: Vec::new() }
     }
 
-    /// The segment that begins with layer `at`, if it is a convolution: with samples in lanes or channels, of those ways that may
-    /// be taken the better one.
+    /// The segment that begins with layer `at`: convolutions with samples in lanes or channels, of those ways that may be taken the
+    /// better one; affine layers with samples in rows. `None` for other layers.
     fn segment(
         layers: &[Box<dyn Layer<T>>],
         at: usize,
         input: &[usize],
         samples: usize,
-        [by_samples, by_channels]: [bool; 2],
+        ways: Ways,
     ) -> Result<Option<Segment<T>>> {
-        let by_samples = match by_samples {
+        if ways.rows
+            && let Some(plan) = rows::Plan::new(layers, at, input, samples, ways.predicts)?
+        {
+            return Ok(Some(Segment::Rows(Box::new(plan), Default::default())));
+        }
+        let by_samples = match ways.lanes {
             true => Plan::new(layers, at, input, samples)?,
             false => None,
         };
-        let by_channels = match by_channels {
+        let by_channels = match ways.channels {
             true => channels::Plan::new(layers, at, input, samples)?,
             false => None,
         };
@@ -109,9 +128,14 @@ impl<T: Element> Engine<T> {
         predicts: bool,
     ) -> Result<Vec<Segment<T>>> {
         let lanes = lanes::count::<T>()?;
-        // Lanes that no sample fills are computed all the same: up to half of them the layers are faster.
-        let ways = [self.on && 2 * samples > lanes, self.on && predicts && lanes > 1];
-        if ways == [false, false] {
+        let ways = Ways {
+            predicts,
+            // Lanes that no sample fills are computed all the same: up to half of them the layers are faster.
+            lanes: self.on && 2 * samples > lanes,
+            channels: self.on && predicts && lanes > 1,
+            rows: self.on && samples >= rows::BLOCK,
+        };
+        if !(ways.lanes || ways.channels || ways.rows) {
             return Ok(vec![Segment::Layers(0..layers.len())]);
         }
         let mut segments = Vec::new();
@@ -182,6 +206,12 @@ impl<T: Element> Engine<T> {
                     memory.outputs.keep(&y);
                     y
                 }
+                Segment::Rows(plan, memory) => {
+                    let mut y = memory.outputs.take(&shape(samples, &plan.output_shape));
+                    rows::forward(plan, layers, memory, contiguous(x), elements_mut(&mut y))?;
+                    memory.outputs.keep(&y);
+                    y
+                }
             };
         }
         Ok(x)
@@ -226,6 +256,19 @@ impl<T: Element> Engine<T> {
                     run::backward(plan, layers, memory, elements(&dy), first, dx)?;
                     memory.input_gradients.keep(&dout);
                 }
+                Segment::Rows(plan, memory) => {
+                    if plan.layers.end <= first {
+                        return Ok(());
+                    }
+                    let dy = contiguous(dout);
+                    if plan.layers.start <= first {
+                        return rows::backward(plan, layers, memory, elements(&dy), first, &mut []);
+                    }
+                    dout = memory.input_gradients.take(&shape(*samples, &plan.input_shape));
+                    let dx = elements_mut(&mut dout);
+                    rows::backward(plan, layers, memory, elements(&dy), first, dx)?;
+                    memory.input_gradients.keep(&dout);
+                }
             }
         }
         Ok(())
@@ -251,6 +294,9 @@ impl<T: Element> Engine<T> {
                         let _ = write!(text, "{plan}");
                     }
                     Segment::Lanes(plan, _) => {
+                        let _ = write!(text, "{plan}");
+                    }
+                    Segment::Rows(plan, _) => {
                         let _ = write!(text, "{plan}");
                     }
                 }

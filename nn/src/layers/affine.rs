@@ -127,4 +127,12 @@ impl<T: Element> Layer<T> for Affine<T> {
     fn operation(&self) -> Operation {
         Operation::Affine
     }
+
+    fn weights(&self) -> Option<[&Parameter<T>; 2]> {
+        Some([&self.w, &self.b])
+    }
+
+    fn weights_mut(&mut self) -> Option<[&mut Parameter<T>; 2]> {
+        Some([&mut self.w, &mut self.b])
+    }
 }

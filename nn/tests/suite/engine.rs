@@ -286,7 +286,7 @@ fn frozen_layers_take_no_part_in_the_way_back() {
         let mut network = DeepConvNet::default().build::<f64>(1).unwrap();
         network.use_engine(planned);
         network.freeze(frozen).unwrap();
-        let (x, labels) = batch(&network, 9);
+        let (x, labels) = batch(&network, 25);
         network.gradient(x, aview1(&labels)).unwrap();
         let parameters = network.parameters().into_iter();
         let of = |(_, p): (_, &kasoku_nn::layers::Parameter<f64>)| (p.frozen, p.grad.clone());
@@ -310,18 +310,23 @@ fn frozen_layers_take_no_part_in_the_way_back() {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    let run = |threads| {
+    let run = |threads, build: &dyn Fn() -> Sequential<f32>, samples| {
         set_num_threads(threads);
-        let mut network = DeepConvNet::default().build::<f32>(1).unwrap();
-        let (x, labels) = batch(&network, 40);
+        let mut network = build();
+        let (x, labels) = batch(&network, samples);
         let mut adam = Adam::new(0.001, 0.0);
         let losses: Vec<_> = (0..2)
             .map(|_| network.train_step(x.clone(), aview1(&labels), &mut adam).unwrap().to_bits())
             .collect();
         (losses, gradients(&network))
     };
-    let one = run(1);
-    assert!([2, 3, 8].into_iter().all(|threads| run(threads) == one));
+    // Rows that come out even and such that do not; W of few rows, and of many.
+    let deep: &dyn Fn() -> _ = &|| DeepConvNet::default().build(1).unwrap();
+    let multi: &dyn Fn() -> _ = &|| MultiLayerNet::new(784, &[100, 50, 3], 10).build(1).unwrap();
+    for (build, samples) in [(deep, 40), (multi, 100), (multi, 73)] {
+        let one = run(1, build, samples);
+        assert!([2, 3, 8].into_iter().all(|threads| run(threads, build, samples) == one));
+    }
     let predict = |threads| {
         set_num_threads(threads);
         let mut network = DeepConvNet::default().build::<f32>(1).unwrap();
@@ -340,7 +345,9 @@ fn the_plan_names_what_is_fused_and_how_full_the_lanes_are() {
     assert!(plan.contains("Convolution + Relu "), "{plan}");
     assert!(plan.contains("Convolution (Winograd) + Relu + MaxPooling"), "{plan}");
     assert!(plan.contains("% of them filled"), "{plan}");
-    assert!(plan.contains("layer by layer: Affine, Relu"), "{plan}");
+    assert!(plan.contains("samples in rows: 100; memory"), "{plan}");
+    assert!(plan.contains("  Affine + Relu "), "{plan}");
+    assert!(plan.contains("layer by layer: Dropout"), "{plan}");
     if kasoku_nn::kernels::lanes::count::<f32>().unwrap() > 1 {
         let plan = network.explain(1).unwrap();
         let (learns, predicts) = plan.split_once("to predict:\n").unwrap();

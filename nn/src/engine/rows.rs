@@ -1,0 +1,354 @@
+//! Fully connected layers: samples in rows.
+//!
+//! What affine layers and activations do with a sample does not depend on the others. So a block of samples goes through all of
+//! them on one thread, whose cache keeps what it has computed, forward and later back. Threads meet only once more, for the
+//! gradients by the weights, which are sums over the whole batch: each takes some of their rows.
+
+use std::fmt;
+use std::ops::Range;
+
+use super::plan::Span;
+use crate::kernels::activation::{
+    relu_backward, sigmoid_backward, sigmoid_in_place, tanh_backward, tanh_in_place,
+};
+use crate::kernels::gemm::{Bias, Epilogue, gemm, gemm_with};
+use crate::kernels::lanes::{Buffer, for_each_stretch};
+use crate::kernels::reduce::sum_axis;
+use crate::kernels::rows::{Matrix, for_each_row_block};
+use crate::kernels::{MatMut, MatRef, num_threads};
+use crate::layers::{Layer, Operation, Parameter, slice, slice_mut};
+use crate::tensor::{Recycled, elements};
+use crate::{Element, Result, Tensor, kernels};
+
+/// Samples of a block, at least: with fewer, a tile of a matrix product has too few rows for what it reads of W. Blocks at most.
+pub(super) const BLOCK: usize = 24;
+const BLOCKS: usize = 8;
+/// Rows of a part of a gradient by weights, and its multiply-adds, at least. Parts at most.
+const PART: usize = 48;
+const PART_WORK: usize = 1 << 18;
+const PARTS: usize = 8;
+
+/// `count` pieces where there are threads to share them, else one: a matrix product has the same bits in pieces of many rows.
+fn pieces(count: usize) -> kernels::Result<usize> {
+    Ok(if num_threads()? == 1 { 1 } else { count.max(1) })
+}
+
+/// What follows an affine layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Activation {
+    None,
+    Relu,
+    Sigmoid,
+    Tanh,
+}
+
+impl Activation {
+    fn of(operation: Operation) -> Option<Self> {
+        match operation {
+            Operation::Relu => Some(Self::Relu),
+            Operation::Sigmoid => Some(Self::Sigmoid),
+            Operation::Tanh => Some(Self::Tanh),
+            _ => None,
+        }
+    }
+
+    /// dy ← the gradient by the activation's input; `y` is its output.
+    fn backward<T: Element>(self, y: &[T], dy: &mut [T]) -> kernels::Result<()> {
+        match self {
+            Self::None => Ok(()),
+            Self::Relu => relu_backward(y, dy),
+            Self::Sigmoid => sigmoid_backward(y, dy),
+            Self::Tanh => tanh_backward(y, dy),
+        }
+    }
+}
+
+/// An affine layer and its activation.
+#[derive(Debug)]
+struct Op {
+    layer: usize,
+    /// The layers' names.
+    name: String,
+    inputs: usize,
+    outputs: usize,
+    activation: Activation,
+}
+
+/// The plan of a segment.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The layers it stands for.
+    pub(super) layers: Range<usize>,
+    ops: Vec<Op>,
+    /// For each operation its output and the gradient by the output of its affine layer; of width 0 where the arrays that come
+    /// from outside serve.
+    matrices: Vec<Matrix>,
+    memory_len: usize,
+    pub(super) input_shape: Vec<usize>,
+    pub(super) output_shape: Vec<usize>,
+    samples: usize,
+    element_bytes: usize,
+}
+
+/// What lasts from the forward pass to the backward pass, and from step to step.
+#[derive(Debug)]
+pub(super) struct Memory<T> {
+    matrices: Buffer<T>,
+    /// The last input.
+    x: Option<Tensor<T>>,
+    pub(super) outputs: Recycled<T>,
+    pub(super) input_gradients: Recycled<T>,
+}
+
+impl<T: Element> Default for Memory<T> {
+    fn default() -> Self {
+        let (outputs, input_gradients) = (Recycled::default(), Recycled::default());
+        Self { matrices: Buffer::new(0), x: None, outputs, input_gradients }
+    }
+}
+
+impl Plan {
+    /// The plan of the segment that begins with layer `first`, for `samples` samples of shape `input`; `None` where the layer is
+    /// not affine.
+    pub(super) fn new<T: Element>(
+        layers: &[Box<dyn Layer<T>>],
+        first: usize,
+        input: &[usize],
+        samples: usize,
+        predicts: bool,
+    ) -> Result<Option<Self>> {
+        let (mut ops, mut at, mut shape) = (Vec::new(), first, input.to_vec());
+        while let Some(layer) =
+            layers.get(at).filter(|layer| layer.operation() == Operation::Affine)
+        {
+            let inputs = shape.iter().product();
+            shape = layer.output_shape(&shape)?;
+            let following = layers.get(at + 1).and_then(|layer| Activation::of(layer.operation()));
+            let count = 1 + usize::from(following.is_some());
+            let names: Vec<_> = layers[at..at + count].iter().map(|layer| layer.name()).collect();
+            ops.push(Op {
+                layer: at,
+                name: names.join(" + "),
+                inputs,
+                outputs: shape.iter().product(),
+                activation: following.unwrap_or(Activation::None),
+            });
+            at += count;
+        }
+        if ops.is_empty() {
+            return Ok(None);
+        }
+        let (mut matrices, mut memory_len) = (Vec::new(), 0);
+        for (index, op) in ops.iter().enumerate() {
+            let inside = index + 1 < ops.len() || op.activation != Activation::None;
+            let outputs = if inside { op.outputs } else { 0 };
+            for width in [outputs, if predicts { 0 } else { outputs }] {
+                matrices.push(Matrix { start: memory_len, width });
+                // The next one begins at a cache line: 64 bytes.
+                memory_len += (samples * width).next_multiple_of(16);
+            }
+        }
+        Ok(Some(Self {
+            layers: first..at,
+            ops,
+            matrices,
+            memory_len,
+            input_shape: input.to_vec(),
+            output_shape: shape,
+            samples,
+            element_bytes: size_of::<T>(),
+        }))
+    }
+
+    /// Where the output of an operation lies, and where the gradient by that of its affine layer.
+    fn matrices_of(op: usize) -> [usize; 2] {
+        [2 * op, 2 * op + 1]
+    }
+
+    /// All rows of a matrix.
+    fn span(&self, matrix: usize) -> Span {
+        let Matrix { start, width } = self.matrices[matrix];
+        Span { start, len: self.samples * width }
+    }
+
+    /// The number of samples, and that of a block.
+    fn rows(&self) -> kernels::Result<[usize; 2]> {
+        let blocks = pieces((self.samples / BLOCK).min(BLOCKS))?;
+        Ok([self.samples, self.samples.div_ceil(blocks)])
+    }
+
+    /// Multiply-adds of a forward pass of the batch.
+    fn work(&self) -> usize {
+        self.ops.iter().map(|op| self.samples * op.inputs * op.outputs).sum()
+    }
+}
+
+/// W and b of each operation.
+fn weights<'a, T: Element>(plan: &Plan, layers: &'a [Box<dyn Layer<T>>]) -> Vec<[&'a [T]; 2]> {
+    let of = |op: &Op| layers[op.layer].weights();
+    let elements =
+        |weights: [&'a Parameter<T>; 2]| weights.map(|parameter| slice(&parameter.value));
+    plan.ops.iter().map(|op| of(op).map_or([&[][..]; 2], elements)).collect()
+}
+
+/// The output y of a batch x; keeps what the way back needs.
+pub(super) fn forward<T: Element>(
+    plan: &Plan,
+    layers: &[Box<dyn Layer<T>>],
+    memory: &mut Memory<T>,
+    x: Tensor<T>,
+    y: &mut [T],
+) -> kernels::Result<()> {
+    if memory.matrices.len() < plan.memory_len {
+        memory.matrices = Buffer::new(plan.memory_len);
+    }
+    let (batch, size, weights) = (elements(&x), plan.rows()?, weights(plan, layers));
+    let (matrices, last) = (&mut memory.matrices, plan.ops.len() - 1);
+    let y = (y, plan.ops[last].outputs);
+    for_each_row_block(matrices, &plan.matrices, size, plan.work(), y, |mut block, y| {
+        let rows = block.rows.clone();
+        for (index, (op, [w, b])) in plan.ops.iter().zip(&weights).enumerate() {
+            let [kept, _] = Plan::matrices_of(index);
+            let (input, output) = if index == 0 {
+                let [output] = block.get([kept]);
+                (&batch[rows.start * op.inputs..rows.end * op.inputs], output)
+            } else {
+                let [input, output] = block.get([Plan::matrices_of(index - 1)[0], kept]);
+                (&*input, output)
+            };
+            let output = if output.is_empty() { &mut *y } else { output };
+            let relu = op.activation == Activation::Relu;
+            gemm_with(
+                T::one(),
+                MatRef::new(input, [rows.len(), op.inputs])?,
+                MatRef::new(w, [op.inputs, op.outputs])?,
+                T::zero(),
+                MatMut::new(output, [rows.len(), op.outputs])?,
+                Epilogue { bias: Bias::PerColumn(b), relu },
+            )?;
+            match op.activation {
+                Activation::None | Activation::Relu => {}
+                Activation::Sigmoid => sigmoid_in_place(output)?,
+                Activation::Tanh => tanh_in_place(output)?,
+            }
+        }
+        let [kept] = block.get([Plan::matrices_of(last)[0]]);
+        if !kept.is_empty() {
+            y.copy_from_slice(kept);
+        }
+        Ok(())
+    })?;
+    memory.x = Some(x);
+    Ok(())
+}
+
+/// From dy, the gradient by the last forward pass's output, to dx, that by its input (empty where a layer of these, `first`, is
+/// the first of the network that learns); leaves the gradients by the weights in the layers.
+pub(super) fn backward<T: Element>(
+    plan: &Plan,
+    layers: &mut [Box<dyn Layer<T>>],
+    memory: &mut Memory<T>,
+    dy: &[T],
+    first: usize,
+    dx: &mut [T],
+) -> Result<()> {
+    let Memory { matrices, x: Some(x), .. } = memory else {
+        return Err(crate::Error::NoForward("Affine"));
+    };
+    let (size, last) = (plan.rows()?, plan.ops.len() - 1);
+    let (weights, dx) = (weights(plan, layers), (dx, plan.ops[0].inputs));
+    for_each_row_block(matrices, &plan.matrices, size, plan.work(), dx, |mut block, dx| {
+        let rows = block.rows.clone();
+        for (index, (op, [w, _])) in plan.ops.iter().zip(&weights).enumerate().rev() {
+            let here = Plan::matrices_of(index);
+            if op.layer < first {
+                break;
+            }
+            let [y, dy_here] = block.get(here);
+            if index == last {
+                let outside = &dy[rows.start * op.outputs..rows.end * op.outputs];
+                dy_here.copy_from_slice(&outside[..dy_here.len()]);
+            }
+            op.activation.backward(y, dy_here)?;
+            if op.layer <= first {
+                break;
+            }
+            let (dy_here, dx) = if index == 0 {
+                let [dy_here] = block.get([here[1]]);
+                (&*dy_here, &mut *dx)
+            } else {
+                let [dy_here, dx] = block.get([here[1], Plan::matrices_of(index - 1)[1]]);
+                (&*dy_here, dx)
+            };
+            let dy_here = match dy_here.is_empty() {
+                true => &dy[rows.start * op.outputs..rows.end * op.outputs],
+                false => dy_here,
+            };
+            gemm(
+                T::one(),
+                MatRef::new(dy_here, [rows.len(), op.outputs])?,
+                MatRef::new(w, [op.inputs, op.outputs])?.t(),
+                T::zero(),
+                MatMut::new(dx, [rows.len(), op.inputs])?,
+            )?;
+        }
+        Ok(())
+    })?;
+    for (index, op) in plan.ops.iter().enumerate() {
+        let x = match index {
+            0 => elements(x),
+            _ => &matrices[plan.span(Plan::matrices_of(index - 1)[0]).range()],
+        };
+        let inside = &matrices[plan.span(Plan::matrices_of(index)[1]).range()];
+        let dy = if inside.is_empty() { dy } else { inside };
+        weight_gradient(plan.samples, op, &mut *layers[op.layer], x, dy)?;
+    }
+    Ok(())
+}
+
+/// dW = xᵀ·dy and db = the column sums of dy, where they learn.
+fn weight_gradient<T: Element>(
+    samples: usize,
+    op: &Op,
+    layer: &mut dyn Layer<T>,
+    x: &[T],
+    dy: &[T],
+) -> kernels::Result<()> {
+    let Some([w, b]) = layer.weights_mut() else { return Ok(()) };
+    let none = || &mut [] as &mut [T];
+    let dw = if w.frozen { none() } else { slice_mut(&mut w.grad) };
+    let db = if b.frozen { none() } else { slice_mut(&mut b.grad) };
+    let work = samples * op.inputs * op.outputs;
+    let parts = pieces((work / PART_WORK).min(op.inputs / PART).min(PARTS))?;
+    let part = op.inputs.div_ceil(parts);
+    let dy_matrix = MatRef::new(dy, [samples, op.outputs])?;
+    // The whole of b goes with the first part.
+    let slices = [(dw, part * op.outputs), (db, op.outputs)];
+    for_each_stretch(parts, work, slices, |task, [dw, db]| {
+        if !dw.is_empty() {
+            let (first, rows) = (task * part, dw.len() / op.outputs);
+            let x = MatRef::strided(x, first, [rows, samples], [1, op.inputs as isize])?;
+            gemm(T::one(), x, dy_matrix, T::zero(), MatMut::new(dw, [rows, op.outputs])?)?;
+        }
+        if !db.is_empty() {
+            sum_axis([1, samples, op.outputs], dy, db)?;
+        }
+        Ok(())
+    })
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { samples, .. } = self;
+        let kib = |elements: usize| (elements * self.element_bytes).div_ceil(1024);
+        writeln!(f, "samples in rows: {samples}; memory: {} KiB", kib(self.memory_len))?;
+        writeln!(f, "  {:<44} {:>14} {:>12} {:>12}", "operation", "output", "KiB", "MFLOP")?;
+        for op in &self.ops {
+            let shape = format!("[{}]", op.outputs);
+            let flops = 2e-6 * (samples * op.inputs * op.outputs) as f64;
+            let kib = kib(samples * op.outputs);
+            writeln!(f, "  {:<44} {shape:>14} {kib:>12} {flops:>12.1}", op.name)?;
+        }
+        Ok(())
+    }
+}
