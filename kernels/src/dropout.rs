@@ -2,8 +2,8 @@
 //!
 //! Which element is kept depends on the key and the element's index only, so a mask need not be
 //! stored, and is the same on any machine and any number of threads. An element takes a word of the generator; at a ratio of ½,
-//! the book's, a bit of one. Sources: Srivastava et al.,
-//! "Dropout" (2014); Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011).
+//! the book's, a bit of one. Sources: Srivastava et al., "Dropout" (2014); Salmon et al., "Parallel Random Numbers: As Easy as
+//! 1, 2, 3" (2011).
 
 use pulp::{Simd, WithSimd, bytemuck};
 

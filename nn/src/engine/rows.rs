@@ -87,6 +87,8 @@ pub(super) struct Plan {
     pub(super) input_shape: Vec<usize>,
     pub(super) output_shape: Vec<usize>,
     samples: usize,
+    /// Whether nobody goes back.
+    predicts: bool,
     element_bytes: usize,
 }
 
@@ -94,7 +96,7 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) struct Memory<T> {
     matrices: Buffer<T>,
-    /// The last input.
+    /// The last input, where it is needed again.
     x: Option<Tensor<T>>,
     pub(super) outputs: Recycled<T>,
     pub(super) input_gradients: Recycled<T>,
@@ -156,6 +158,7 @@ impl Plan {
             input_shape: input.to_vec(),
             output_shape: shape,
             samples,
+            predicts,
             element_bytes: size_of::<T>(),
         }))
     }
@@ -191,7 +194,7 @@ fn weights<'a, T: Element>(plan: &Plan, layers: &'a [Box<dyn Layer<T>>]) -> Vec<
     plan.ops.iter().map(|op| of(op).map_or([&[][..]; 2], elements)).collect()
 }
 
-/// The output y of a batch x; keeps what the way back needs.
+/// The output y of a batch x; in training, keeps what the way back needs.
 pub(super) fn forward<T: Element>(
     plan: &Plan,
     layers: &[Box<dyn Layer<T>>],
@@ -238,7 +241,7 @@ pub(super) fn forward<T: Element>(
         }
         Ok(())
     })?;
-    memory.x = Some(x);
+    memory.x = (!plan.predicts).then_some(x);
     Ok(())
 }
 
