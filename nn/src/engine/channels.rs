@@ -13,7 +13,6 @@ use crate::kernels::activation::relu;
 use crate::kernels::lanes::channels::{self, Convolution, Input};
 use crate::kernels::lanes::{self, Buffer, Pooling};
 use crate::layers::{Layer, Operation, slice};
-use crate::tensor::Recycled;
 use crate::{Element, Result};
 
 /// One operation: a layer, or several fused.
@@ -68,12 +67,11 @@ pub(super) struct Memory<T> {
     filters: Buffer<T>,
     /// The version of the weights they were prepared from.
     version: Option<u64>,
-    pub(super) outputs: Recycled<T>,
 }
 
 impl<T: Element> Default for Memory<T> {
     fn default() -> Self {
-        Self { filters: Buffer::new(0), version: None, outputs: Recycled::default() }
+        Self { filters: Buffer::new(0), version: None }
     }
 }
 

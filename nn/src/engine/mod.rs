@@ -13,12 +13,12 @@ mod rows;
 mod run;
 mod versioned;
 
-use std::fmt::Write;
+use std::fmt::{self, Display, Write};
 use std::ops::Range;
 
 use crate::kernels::lanes;
 use crate::layers::{Layer, Mode};
-use crate::tensor::{contiguous, elements, elements_mut};
+use crate::tensor::{Recycled, contiguous, elements, elements_mut};
 use crate::{Element, Error, Result, Tensor};
 use plan::Plan;
 use run::Memory;
@@ -52,11 +52,28 @@ struct Planned<T> {
 enum Segment<T> {
     /// Each by itself.
     Layers(Range<usize>),
-    /// All of them together, channels in lanes.
+    /// All of them together.
+    Fused(Fused<T>),
+}
+
+/// A segment whose layers run together, and the arrays that pass between it and its neighbours.
+#[derive(Debug)]
+struct Fused<T> {
+    way: Way<T>,
+    /// The shape of a sample that arrives.
+    input_shape: Vec<usize>,
+    outputs: Recycled<T>,
+    input_gradients: Recycled<T>,
+}
+
+/// How layers run together.
+#[derive(Debug)]
+enum Way<T> {
+    /// Channels in lanes.
     Channels(Box<channels::Plan>, channels::Memory<T>),
-    /// All of them together, samples in lanes.
+    /// Samples in lanes.
     Lanes(Box<Plan>, Memory<T>),
-    /// All of them together, samples in rows.
+    /// Samples in rows.
     Rows(Box<rows::Plan>, rows::Memory<T>),
 }
 
@@ -70,14 +87,81 @@ struct Ways {
     rows: bool,
 }
 
-impl<T> Segment<T> {
-    /// The layer after it, and the shape that arrives there; of layers by themselves, which know their shapes, none.
-    fn end(&self) -> (usize, &[usize]) {
-        match self {
-            Self::Layers(range) => (range.end, &[]),
-            Self::Channels(plan, _) => (plan.layers.end, &plan.output_shape),
-            Self::Lanes(plan, _) => (plan.layers.end, &plan.output_shape),
-            Self::Rows(plan, _) => (plan.layers.end, &plan.output_shape),
+impl<T: Element> Fused<T> {
+    fn new(way: Way<T>, input_shape: Vec<usize>) -> Self {
+        let (outputs, input_gradients) = (Recycled::default(), Recycled::default());
+        Self { way, input_shape, outputs, input_gradients }
+    }
+
+    fn layers(&self) -> &Range<usize> {
+        match &self.way {
+            Way::Channels(plan, _) => &plan.layers,
+            Way::Lanes(plan, _) => &plan.layers,
+            Way::Rows(plan, _) => &plan.layers,
+        }
+    }
+
+    /// The shape that a sample has afterwards.
+    fn output_shape(&self) -> &[usize] {
+        match &self.way {
+            Way::Channels(plan, _) => &plan.output_shape,
+            Way::Lanes(plan, _) => &plan.output_shape,
+            Way::Rows(plan, _) => &plan.output_shape,
+        }
+    }
+
+    fn forward(
+        &mut self,
+        layers: &mut [Box<dyn Layer<T>>],
+        version: u64,
+        mode: Mode,
+        x: Tensor<T>,
+    ) -> Result<Tensor<T>> {
+        let x = contiguous(x);
+        let y_shape = shape(x.shape()[0], self.output_shape());
+        let mut y = self.outputs.take(&y_shape);
+        let to = elements_mut(&mut y);
+        match &mut self.way {
+            Way::Channels(plan, memory) => {
+                channels::forward(plan, layers, version, memory, elements(&x), to)?
+            }
+            Way::Lanes(plan, memory) => run::forward(plan, layers, memory, mode, elements(&x), to)?,
+            Way::Rows(plan, memory) => rows::forward(plan, layers, memory, x, to)?,
+        }
+        self.outputs.keep(&y);
+        Ok(y)
+    }
+
+    /// The gradient by the input; none where no layer before this segment learns.
+    fn backward(
+        &mut self,
+        layers: &mut [Box<dyn Layer<T>>],
+        dy: Tensor<T>,
+        first: usize,
+    ) -> Result<Option<Tensor<T>>> {
+        let dy = contiguous(dy);
+        let wanted = self.layers().start > first;
+        let dx_shape = || shape(dy.shape()[0], &self.input_shape);
+        let mut dx = wanted.then(|| self.input_gradients.take(&dx_shape()));
+        let (dy, to) = (elements(&dy), dx.as_mut().map_or(&mut [][..], elements_mut));
+        match &mut self.way {
+            Way::Channels(..) => return Err(Error::NoForward("Sequential")),
+            Way::Lanes(plan, memory) => run::backward(plan, layers, memory, dy, first, to)?,
+            Way::Rows(plan, memory) => rows::backward(plan, layers, memory, dy, first, to)?,
+        }
+        if let Some(dx) = &dx {
+            self.input_gradients.keep(dx);
+        }
+        Ok(dx)
+    }
+}
+
+impl<T> Display for Fused<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.way {
+            Way::Channels(plan, _) => plan.fmt(f),
+            Way::Lanes(plan, _) => plan.fmt(f),
+            Way::Rows(plan, _) => plan.fmt(f),
         }
     }
 }
@@ -87,19 +171,19 @@ impl<T: Element> Engine<T> {
         Self { on, planned: Vec::new() }
     }
 
-    /// The segment that begins with layer `at`: convolutions with samples in lanes or channels, of those ways that may be taken the
-    /// better one; affine layers with samples in rows. `None` for other layers.
-    fn segment(
+    /// How the segment that begins with layer `at` runs: convolutions with samples in lanes or channels, of those ways that may be
+    /// taken the better one; affine layers with samples in rows. `None` for other layers.
+    fn way(
         layers: &[Box<dyn Layer<T>>],
         at: usize,
         input: &[usize],
         samples: usize,
         ways: Ways,
-    ) -> Result<Option<Segment<T>>> {
+    ) -> Result<Option<Way<T>>> {
         if ways.rows
             && let Some(plan) = rows::Plan::new(layers, at, input, samples, ways.predicts)?
         {
-            return Ok(Some(Segment::Rows(Box::new(plan), Default::default())));
+            return Ok(Some(Way::Rows(Box::new(plan), Default::default())));
         }
         let by_samples = match ways.lanes {
             true => Plan::new(layers, at, input, samples)?,
@@ -114,8 +198,8 @@ impl<T: Element> Engine<T> {
             None => true,
         };
         Ok(match by_channels.filter(fill) {
-            Some(plan) => Some(Segment::Channels(Box::new(plan), Default::default())),
-            None => by_samples.map(|plan| Segment::Lanes(Box::new(plan), Memory::default())),
+            Some(plan) => Some(Way::Channels(Box::new(plan), Default::default())),
+            None => by_samples.map(|plan| Way::Lanes(Box::new(plan), Memory::default())),
         })
     }
 
@@ -141,14 +225,13 @@ impl<T: Element> Engine<T> {
         let mut segments = Vec::new();
         let (mut shape, mut at, mut alone) = (input.to_vec(), 0, 0);
         while at < layers.len() {
-            match Self::segment(layers, at, &shape, samples, ways)? {
-                Some(segment) => {
+            match Self::way(layers, at, &shape, samples, ways)? {
+                Some(way) => {
                     segments.extend((alone < at).then_some(Segment::Layers(alone..at)));
-                    let (end, output) = segment.end();
-                    (at, alone) = (end, end);
-                    shape.clear();
-                    shape.extend_from_slice(output);
-                    segments.push(segment);
+                    let fused = Fused::new(way, shape);
+                    (at, alone) = (fused.layers().end, fused.layers().end);
+                    shape = fused.output_shape().to_vec();
+                    segments.push(Segment::Fused(fused));
                 }
                 None => {
                     shape = layers[at].output_shape(&shape)?;
@@ -191,27 +274,7 @@ impl<T: Element> Engine<T> {
                 Segment::Layers(range) => layers[range.clone()]
                     .iter_mut()
                     .try_fold(x, |x, layer| layer.forward(x, mode))?,
-                Segment::Channels(plan, memory) => {
-                    let x = contiguous(x);
-                    let mut y = memory.outputs.take(&shape(samples, &plan.output_shape));
-                    let (x, to) = (elements(&x), elements_mut(&mut y));
-                    channels::forward(plan, layers, version, memory, x, to)?;
-                    memory.outputs.keep(&y);
-                    y
-                }
-                Segment::Lanes(plan, memory) => {
-                    let x = contiguous(x);
-                    let mut y = memory.outputs.take(&shape(samples, &plan.output_shape));
-                    run::forward(plan, layers, memory, mode, elements(&x), elements_mut(&mut y))?;
-                    memory.outputs.keep(&y);
-                    y
-                }
-                Segment::Rows(plan, memory) => {
-                    let mut y = memory.outputs.take(&shape(samples, &plan.output_shape));
-                    rows::forward(plan, layers, memory, contiguous(x), elements_mut(&mut y))?;
-                    memory.outputs.keep(&y);
-                    y
-                }
+                Segment::Fused(fused) => fused.forward(layers, version, mode, x)?,
             };
         }
         Ok(x)
@@ -226,7 +289,7 @@ impl<T: Element> Engine<T> {
         first: usize,
     ) -> Result<()> {
         let no_forward = Error::NoForward("Sequential");
-        let Planned { samples, segments, .. } = self.planned.first_mut().ok_or(no_forward)?;
+        let Planned { segments, .. } = self.planned.first_mut().ok_or(no_forward)?;
         for segment in segments.iter_mut().rev() {
             match segment {
                 Segment::Layers(range) => {
@@ -240,34 +303,14 @@ impl<T: Element> Engine<T> {
                         dout = layers[index].backward(dout)?;
                     }
                 }
-                Segment::Channels(..) => return Err(Error::NoForward("Sequential")),
-                Segment::Lanes(plan, memory) => {
-                    if plan.layers.end <= first {
+                Segment::Fused(fused) => {
+                    if fused.layers().end <= first {
                         return Ok(());
                     }
-                    let dy = contiguous(dout);
-                    if plan.layers.start <= first {
-                        let nobody = &mut [];
-                        run::backward(plan, layers, memory, elements(&dy), first, nobody)?;
-                        return Ok(());
+                    match fused.backward(layers, dout, first)? {
+                        Some(dx) => dout = dx,
+                        None => return Ok(()),
                     }
-                    dout = memory.input_gradients.take(&shape(*samples, &plan.input_shape));
-                    let dx = elements_mut(&mut dout);
-                    run::backward(plan, layers, memory, elements(&dy), first, dx)?;
-                    memory.input_gradients.keep(&dout);
-                }
-                Segment::Rows(plan, memory) => {
-                    if plan.layers.end <= first {
-                        return Ok(());
-                    }
-                    let dy = contiguous(dout);
-                    if plan.layers.start <= first {
-                        return rows::backward(plan, layers, memory, elements(&dy), first, &mut []);
-                    }
-                    dout = memory.input_gradients.take(&shape(*samples, &plan.input_shape));
-                    let dx = elements_mut(&mut dout);
-                    rows::backward(plan, layers, memory, elements(&dy), first, dx)?;
-                    memory.input_gradients.keep(&dout);
                 }
             }
         }
@@ -290,14 +333,8 @@ impl<T: Element> Engine<T> {
                             layers[range].iter().map(|layer| layer.name()).collect();
                         let _ = writeln!(text, "layer by layer: {}", names.join(", "));
                     }
-                    Segment::Channels(plan, _) => {
-                        let _ = write!(text, "{plan}");
-                    }
-                    Segment::Lanes(plan, _) => {
-                        let _ = write!(text, "{plan}");
-                    }
-                    Segment::Rows(plan, _) => {
-                        let _ = write!(text, "{plan}");
+                    Segment::Fused(fused) => {
+                        let _ = write!(text, "{fused}");
                     }
                 }
             }

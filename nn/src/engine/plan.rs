@@ -74,7 +74,7 @@ pub(super) struct Plan {
     /// The layers it stands for.
     pub(super) layers: Range<usize>,
     pub(super) ops: Vec<Op>,
-    pub(super) input_shape: Vec<usize>,
+    input_shape: Vec<usize>,
     pub(super) output_shape: Vec<usize>,
     pub(super) samples: usize,
     pub(super) lanes: usize,

@@ -17,7 +17,7 @@ use crate::kernels::reduce::sum_axis;
 use crate::kernels::rows::{Matrix, for_each_row_block};
 use crate::kernels::{MatMut, MatRef, num_threads};
 use crate::layers::{Layer, Operation, Parameter, slice, slice_mut};
-use crate::tensor::{Recycled, elements};
+use crate::tensor::elements;
 use crate::{Element, Result, Tensor, kernels};
 
 /// Samples of a block, at least: with fewer, a tile of a matrix product has too few rows for what it reads of W. Blocks at most.
@@ -84,7 +84,6 @@ pub(super) struct Plan {
     /// from outside serve.
     matrices: Vec<Matrix>,
     memory_len: usize,
-    pub(super) input_shape: Vec<usize>,
     pub(super) output_shape: Vec<usize>,
     samples: usize,
     /// Whether nobody goes back.
@@ -98,14 +97,11 @@ pub(super) struct Memory<T> {
     matrices: Buffer<T>,
     /// The last input, where it is needed again.
     x: Option<Tensor<T>>,
-    pub(super) outputs: Recycled<T>,
-    pub(super) input_gradients: Recycled<T>,
 }
 
 impl<T: Element> Default for Memory<T> {
     fn default() -> Self {
-        let (outputs, input_gradients) = (Recycled::default(), Recycled::default());
-        Self { matrices: Buffer::new(0), x: None, outputs, input_gradients }
+        Self { matrices: Buffer::new(0), x: None }
     }
 }
 
@@ -155,7 +151,6 @@ impl Plan {
             ops,
             matrices,
             memory_len,
-            input_shape: input.to_vec(),
             output_shape: shape,
             samples,
             predicts,

@@ -4,7 +4,6 @@ use super::plan::{Kind, Op, Plan, Pool, Span};
 use crate::kernels::activation::{relu, relu_backward, relu_in_place};
 use crate::kernels::lanes::{self, Buffer};
 use crate::layers::{Layer, Mode, forget_frozen, learns, slice, slice_mut};
-use crate::tensor::Recycled;
 use crate::{Element, kernels};
 
 /// What lasts from the forward pass to the backward pass, and from step to step.
@@ -16,19 +15,11 @@ pub(super) struct Memory<T> {
     filters: Buffer<T>,
     /// The gradients of each task.
     gradients: Buffer<T>,
-    pub(super) outputs: Recycled<T>,
-    pub(super) input_gradients: Recycled<T>,
 }
 
 impl<T: Element> Default for Memory<T> {
     fn default() -> Self {
-        Self {
-            groups: Buffer::new(0),
-            filters: Buffer::new(0),
-            gradients: Buffer::new(0),
-            outputs: Recycled::default(),
-            input_gradients: Recycled::default(),
-        }
+        Self { groups: Buffer::new(0), filters: Buffer::new(0), gradients: Buffer::new(0) }
     }
 }
 
