@@ -123,6 +123,14 @@ impl<'a, T: Element> MatRef<'a, T> {
         Self::strided(data, 0, shape, [shape[1] as isize, 1])
     }
 
+    /// Its first `cols` columns, and the others.
+    pub(crate) fn split_cols(self, cols: usize) -> (Self, Self) {
+        let ([rows, all], [_, stride]) = (self.shape, self.strides);
+        assert!(cols <= all);
+        let start = self.start.wrapping_offset(cols as isize * stride);
+        (Self { shape: [rows, cols], ..self }, Self { shape: [rows, all - cols], start, ..self })
+    }
+
     /// The matrix whose element (i, j) is `data[offset + i·strides[0] + j·strides[1]]`.
     ///
     /// # Errors

@@ -76,8 +76,8 @@ pub(crate) struct Blocking {
 /// Longer panels stream from L2 beside A's, which the prefetchers hide: a step takes 6 cycles and 88 bytes. The same on every
 /// machine, so that results are.
 pub(super) const KC: usize = 640;
-/// A's block: a third of L2, leaving room for B's panels to stream through.
-const A_SHARE_OF_L2: usize = 3;
+/// A's block: a share of L2 that leaves room for what it is packed from, and for B's panels to stream through.
+const A_SHARE_OF_L2: usize = 8;
 /// B's block: a share of L3 that other cores leave alone, and no more than memory can be prefetched for.
 const B_SHARE_OF_L3: usize = 8;
 

@@ -1,5 +1,7 @@
 //! The loops around the macrokernel: JC, PC and IC of BLIS, with packing shared by all tasks.
 
+use std::ops::Range;
+
 use super::blocking::Blocking;
 use super::epilogue::General;
 use super::macrokernel::{Block, Output};
@@ -96,14 +98,17 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
             return;
         }
         let Blocking { mr, nr, kc, .. } = blocking;
-        // Only what is packed here comes in blocks of NC columns.
-        let nc = if matches!(self.b, Operand::Source(_)) { blocking.nc.min(n) } else { n };
-        let a_len = if matches!(self.a, Operand::Source(_)) { packed_len(m, mr, kc) } else { 0 };
-        let b_len = if matches!(self.b, Operand::Source(_)) { packed_len(nc, nr, kc) } else { 0 };
+        let packs = [matches!(self.a, Operand::Source(_)), matches!(self.b, Operand::Source(_))];
+        // C is cut along its longer side, and each task packs what that side's operand gives to its part of C.
+        let by_task = [packs[0] && m >= n, packs[1] && n > m];
+        // Only what is packed for all comes in blocks of NC columns.
+        let nc = if packs[1] && !by_task[1] { blocking.nc.min(n) } else { n };
+        let a_len = if packs[0] && !by_task[0] { packed_len(m, mr, kc) } else { 0 };
+        let b_len = if packs[1] && !by_task[1] { packed_len(nc, nr, kc) } else { 0 };
         let compute = |scratch: &mut [T]| {
             let (a, b) = scratch.split_at_mut(a_len);
             // SAFETY: the caller's promises.
-            unsafe { self.blocks(arch, pool, Blocking { nc, ..blocking }, a, b) }
+            unsafe { self.blocks(arch, pool, Blocking { nc, ..blocking }, by_task, [a, b]) }
         };
         match a_len + b_len {
             0 => compute(&mut []),
@@ -111,7 +116,7 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
         }
     }
 
-    /// The loops JC and PC: packs a block of B and one of A where they need it, and hands them to the tasks.
+    /// The loops JC and PC: packs a block of B and one of A where all tasks share them, and hands them over.
     ///
     /// # Safety
     /// As [`Product::compute`].
@@ -120,45 +125,108 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
         arch: Arch,
         pool: Pool,
         blocking: Blocking,
-        a_scratch: &mut [T],
-        b_scratch: &mut [T],
+        [a_by_task, b_by_task]: [bool; 2],
+        [a_scratch, b_scratch]: [&mut [T]; 2],
     ) {
         let [m, n, k] = self.size;
         let Blocking { mr, nr, lanes, nc, kc, .. } = blocking;
         for col in (0..n).step_by(nc) {
-            let cols = nc.min(n - col);
+            let cols = col..n.min(col + nc);
             // Depth 0 still has one block: C = β·C + bias.
             for start in (0..k.max(1)).step_by(kc) {
                 let depth = start..k.min(start + kc);
-                let deep = depth.len();
+                let packing = |width, line| Packing { width, line, depth: depth.clone() };
+                let (a_packing, b_packing) = (packing(mr, 1), packing(nr, lanes));
                 let right = match self.b {
-                    Operand::InPlace(b) => Strided::registers(b, start, col, lanes),
+                    Operand::InPlace(b) => Side::Ready(Strided::registers(b, start, col, lanes)),
                     Operand::Packed(all) => {
-                        let before = packed_len(n, nr, start);
-                        Strided::packed(&all[before..], deep, nr, lanes)
+                        Side::Ready(b_packing.found(&all[packed_len(n, nr, start)..]))
                     }
+                    Operand::Source(source) if b_by_task => Side::ByTask(source, b_packing),
                     Operand::Source(source) => {
-                        let b = &mut b_scratch[..packed_len(cols, nr, deep)];
-                        pack_panels(arch, pool, source, b, nr, col..col + cols, depth.clone());
-                        Strided::packed(b, deep, nr, lanes)
+                        Side::Ready(b_packing.pack(arch, pool, source, cols.clone(), b_scratch))
                     }
                 };
                 let left = match self.a {
-                    Operand::InPlace(a) => Strided::rows(a, 0, start),
+                    Operand::InPlace(a) => Side::Ready(Strided::rows(a, 0, start)),
                     Operand::Packed(all) => {
-                        Strided::packed(&all[packed_len(m, mr, start)..], deep, mr, 1)
+                        Side::Ready(a_packing.found(&all[packed_len(m, mr, start)..]))
                     }
+                    Operand::Source(source) if a_by_task => Side::ByTask(source, a_packing),
                     Operand::Source(source) => {
-                        let a = &mut a_scratch[..packed_len(m, mr, deep)];
-                        pack_panels(arch, pool, source, a, mr, 0..m, depth.clone());
-                        Strided::packed(a, deep, mr, 1)
+                        Side::Ready(a_packing.pack(arch, pool, source, 0..m, a_scratch))
                     }
                 };
-                let block =
-                    Block { left, right, depth: deep, rows: m, cols, row: 0, col, c: self.c };
+                let grid = Grid {
+                    blocking,
+                    left,
+                    right,
+                    depth: depth.len(),
+                    rows: m,
+                    cols: cols.clone(),
+                    c: self.c,
+                };
                 let finish = self.finish.of_block(start == 0, depth.end == k);
                 // SAFETY: the caller's promises.
-                unsafe { Grid { blocking, block }.compute(arch, pool, finish) }
+                unsafe { grid.compute(arch, pool, finish) }
+            }
+        }
+    }
+}
+
+/// How lines of an operand are packed over a block's depth: in panels of `width`, `line` elements from one line of a tile to the
+/// next.
+struct Packing {
+    width: usize,
+    line: usize,
+    depth: Range<usize>,
+}
+
+impl Packing {
+    /// Panels that are packed already.
+    fn found<'a, T: Element>(&self, panels: &'a [T]) -> Strided<'a, T> {
+        Strided::packed(panels, self.depth.len(), self.width, self.line)
+    }
+
+    fn pack<'a, T: Element, P: PanelSource<T>>(
+        &self,
+        arch: Arch,
+        pool: Pool,
+        source: &P,
+        lines: Range<usize>,
+        scratch: &'a mut [T],
+    ) -> Strided<'a, T> {
+        let panels = &mut scratch[..packed_len(lines.len(), self.width, self.depth.len())];
+        pack_panels(arch, pool, source, panels, self.width, lines, self.depth.clone());
+        self.found(panels)
+    }
+}
+
+/// The rows or the columns of a block of C.
+enum Side<'a, T, P> {
+    /// The panels of all of them.
+    Ready(Strided<'a, T>),
+    /// Each task packs those that it needs.
+    ByTask(&'a P, Packing),
+}
+
+impl<T: Element, P: PanelSource<T>> Side<'_, T, P> {
+    /// Runs `body` with the panels of `lines`, which lie `first` lines into the operand.
+    fn with(
+        &self,
+        arch: Arch,
+        first: usize,
+        lines: Range<usize>,
+        body: impl FnOnce(Strided<'_, T>),
+    ) {
+        match self {
+            Self::Ready(panels) => body(panels.starting_at(lines.start)),
+            Self::ByTask(source, packing) => {
+                let len = packed_len(lines.len(), packing.width, packing.depth.len());
+                let lines = first + lines.start..first + lines.end;
+                with_scratch(len, |scratch| {
+                    body(packing.pack(arch, Pool::SERIAL, *source, lines, scratch))
+                });
             }
         }
     }
@@ -169,42 +237,66 @@ pub(super) const TASK_WORK: usize = 1 << 15;
 /// Tasks that a block of C is cut into, where it is large enough: even for 4 cores, or 2 of which one is late.
 const TASKS: usize = 8;
 
-/// A block of C cut into tasks: by rows, and by groups of panels where those are few.
-struct Grid<'a, T> {
+/// A block of C cut into tasks: along the side that tasks pack; else by rows, and by groups of panels where those are few.
+struct Grid<'a, T, A, B> {
     blocking: Blocking,
-    block: Block<T, Strided<'a, T>, Strided<'a, T>>,
+    left: Side<'a, T, A>,
+    right: Side<'a, T, B>,
+    depth: usize,
+    rows: usize,
+    /// Within C.
+    cols: Range<usize>,
+    c: Output<T>,
 }
 
-impl<T: Element> Grid<'_, T> {
+impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Grid<'_, T, A, B> {
+    /// Rows and columns of a task: whole tiles, and as many as fit the caches at most.
+    fn part(&self, pool: Pool) -> [usize; 2] {
+        let Self { blocking: Blocking { mr, nr, mc, .. }, depth, rows, ref cols, .. } = *self;
+        let cols = cols.len();
+        let tasks = match pool.is_parallel() {
+            true => (rows * cols * depth.max(1) / TASK_WORK).clamp(1, TASKS),
+            false => 1,
+        };
+        if let Side::ByTask(..) = self.right {
+            return [rows, cols.div_ceil(tasks).min(mc).next_multiple_of(nr)];
+        }
+        if tasks == 1 {
+            return [mc, cols];
+        }
+        let part = rows.div_ceil(tasks).next_multiple_of(mr).clamp(4 * mr, mc.max(4 * mr));
+        let groups = match self.left {
+            Side::ByTask(..) => 1,
+            Side::Ready(_) => tasks.div_ceil(rows.div_ceil(part)),
+        };
+        [part, cols.div_ceil(groups).next_multiple_of(nr)]
+    }
+
     /// # Safety
     /// As [`Block::compute`].
     unsafe fn compute(&self, arch: Arch, pool: Pool, finish: General<'_, T>) {
-        let Self { blocking: Blocking { mr, nr, mc, .. }, block } = *self;
-        let [rows, cols] = if pool.is_parallel() {
-            let work = block.rows * block.cols * block.depth.max(1);
-            let tasks = (work / TASK_WORK).clamp(1, TASKS);
-            // Of whole tiles, and as many as fit the caches at most.
-            let rows =
-                block.rows.div_ceil(tasks).next_multiple_of(mr).clamp(4 * mr, mc.max(4 * mr));
-            let groups = tasks.div_ceil(block.rows.div_ceil(rows));
-            [rows, block.cols.div_ceil(groups).next_multiple_of(nr)]
-        } else {
-            [mc, block.cols]
-        };
-        let groups = block.cols.div_ceil(cols);
-        pool.for_each(block.rows.div_ceil(rows) * groups, |task| {
-            let (row, col) = (task / groups * rows, task % groups * cols);
-            let part = Block {
-                left: block.left.starting_at(row),
-                right: block.right.starting_at(col),
-                rows: rows.min(block.rows - row),
-                cols: cols.min(block.cols - col),
-                row: block.row + row,
-                col: block.col + col,
-                ..block
-            };
-            // SAFETY: the caller's promises; the parts are disjoint.
-            unsafe { part.compute(arch, finish) };
+        let Self { depth, rows: all_rows, ref cols, c, .. } = *self;
+        let [rows, width] = self.part(pool);
+        let groups = cols.len().div_ceil(width);
+        pool.for_each(all_rows.div_ceil(rows) * groups, |task| {
+            let (row, col) = (task / groups * rows, task % groups * width);
+            let (rows, width) = (rows.min(all_rows - row), width.min(cols.len() - col));
+            self.left.with(arch, 0, row..row + rows, |left| {
+                self.right.with(arch, cols.start, col..col + width, |right| {
+                    let block = Block {
+                        left,
+                        right,
+                        depth,
+                        rows,
+                        cols: width,
+                        row,
+                        col: cols.start + col,
+                        c,
+                    };
+                    // SAFETY: the caller's promises; the parts are disjoint.
+                    unsafe { block.compute(arch, finish) };
+                });
+            });
         });
     }
 }

@@ -93,6 +93,14 @@ impl<'a, T: Element> General<'a, T> {
         Self { epilogue: self.epilogue.t(), ..self }
     }
 
+    /// The same for C from column `first` on.
+    pub(super) fn from_col(self, first: usize) -> Self {
+        match self.epilogue.bias {
+            Bias::PerColumn(bias) => self.with_bias(Bias::PerColumn(&bias[first..])),
+            _ => self,
+        }
+    }
+
     /// The finish of one block of the depth: the first one scales C, the last one adds the epilogue.
     pub(super) fn of_block(&self, is_first: bool, is_last: bool) -> Self {
         let beta = if is_first { self.beta } else { T::one() };

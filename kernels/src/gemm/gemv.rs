@@ -1,5 +1,6 @@
-//! A matrix times a vector, where the matrix lies row by row: a dot product for each row, lanes along the depth. The matrix is
-//! read once, so nothing is packed. (A vector times such a matrix: `row.rs`.)
+//! A matrix times a vector, or two, where the matrix lies row by row: dot products with each row, lanes along the depth. The
+//! matrix is read once, so nothing is packed. (A vector times such a matrix: `row.rs`.)
+#![allow(clippy::needless_range_loop)] // iterators over arrays are not always inlined, and then not vectorised
 
 use pulp::{Scalar, Simd, WithSimd};
 
@@ -15,41 +16,44 @@ use crate::view::MatRef;
 use crate::workspace::with_scratch;
 
 /// Depth below which the sums over lanes cost more than the products.
-const SHORTEST: usize = 16;
-/// Rows at a time, with two registers of sums each: 8 chains, and each register of the vector is loaded once for all of them.
-const ROWS: usize = 4;
+pub(super) const SHORTEST: usize = 16;
+/// Vectors at most.
+pub(super) const VECTORS: usize = 2;
 
 /// Whether `matrix` lies row by row, as [`compute`] wants it.
 pub(super) fn is_row_by_row<T: Element>(matrix: &MatRef<'_, T>) -> bool {
     matrix.strides()[1] == 1 && matrix.cols() >= SHORTEST
 }
 
-/// C = finish(matrix · vector) for m×k and k×1.
+/// C = finish(matrix · vectors) for m×k and k×n, n of 1 or [`VECTORS`].
 ///
 /// # Safety
-/// - The rows of `matrix` must be contiguous, and as long as `vector`.
-/// - `c` must be valid for m×1 elements, for this call alone, and no two of them the same.
-/// - A bias must have m elements (per row) or one (per column).
+/// - The rows of `matrix` must be contiguous, and as long as the columns of `vectors`.
+/// - `c` must be valid for m×n elements, for this call alone, and no two of them the same.
+/// - A bias must have m elements (per row) or n (per column).
 pub(super) unsafe fn compute<T: Element>(
     arch: Arch,
     pool: Pool,
     matrix: MatRef<'_, T>,
-    vector: MatRef<'_, T>,
+    vectors: MatRef<'_, T>,
     c: Output<T>,
     finish: General<'_, T>,
 ) {
-    let ([rows, depth], task) = (matrix.shape(), TASK_WORK.div_ceil(matrix.cols()));
-    with_scratch(depth, |x| {
-        x.iter_mut().enumerate().for_each(|(d, x)| *x = vector.get(d, 0));
+    let ([rows, depth], count) = (matrix.shape(), vectors.cols());
+    let task = TASK_WORK.div_ceil(depth * count);
+    with_scratch(count * depth, |x| {
+        for (column, x) in x.chunks_exact_mut(depth).enumerate() {
+            x.iter_mut().enumerate().for_each(|(d, x)| *x = vectors.get(d, column));
+        }
         let x = &*x;
         // In the blocks of every other product, so that C gets the same sums in the same steps.
         let kc = Blocking::of::<T>(arch, depth).kc;
         pool.for_each(rows.div_ceil(task), |index| {
             let rows = [index * task, rows.min((index + 1) * task)];
             for start in (0..depth).step_by(kc) {
-                let end = depth.min(start + kc);
-                let finish = finish.of_block(start == 0, end == depth);
-                arch.dispatch(Dots { matrix, start, x: &x[start..end], c, finish, rows });
+                let depth = [start, depth.min(start + kc)];
+                let finish = finish.of_block(start == 0, depth[1] == matrix.cols());
+                arch.dispatch(Dots { matrix, x, depth, c, finish, rows });
             }
         });
     });
@@ -57,9 +61,10 @@ pub(super) unsafe fn compute<T: Element>(
 
 struct Dots<'a, T> {
     matrix: MatRef<'a, T>,
-    /// The first depth of this block, and the vector over it.
-    start: usize,
+    /// The vectors, one after another.
     x: &'a [T],
+    /// The first step of the block's depth, and the one after the last.
+    depth: [usize; 2],
     c: Output<T>,
     finish: General<'a, T>,
     /// The first row, and the one after the last.
@@ -71,16 +76,21 @@ impl<T: Element> WithSimd for Dots<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let [first, end] = self.rows;
-        let whole = first + (end - first) / ROWS * ROWS;
-        // SAFETY: promised to `compute`, which alone makes Dots, of disjoint rows.
-        unsafe {
-            for row in (first..whole).step_by(ROWS) {
-                self.dots::<S, ROWS>(simd, row);
-            }
-            for row in whole..end {
-                self.dots::<S, 1>(simd, row);
-            }
+        let [mut row, end] = self.rows;
+        // As many rows as make 8 chains; each register of a vector is loaded once for all of them.
+        macro_rules! rows {
+            ($vectors:literal: $($rows:literal)*) => {{
+                $(while end - row >= $rows {
+                    // SAFETY: promised to `compute`, which alone makes Dots, of disjoint rows.
+                    unsafe { self.dots::<S, $rows, $vectors>(simd, row) };
+                    row += $rows;
+                })*
+            }};
+        }
+        match self.x.len() / self.matrix.cols() {
+            1 => rows!(1: 8 4 2 1),
+            VECTORS => rows!(2: 4 2 1),
+            count => unreachable!("{count} vectors"),
         }
     }
 }
@@ -89,40 +99,48 @@ impl<T: Element> Dots<'_, T> {
     /// # Safety
     /// - The `R` rows from `row` on must lie within the matrix and C, and be this thread's alone.
     #[inline(always)]
-    unsafe fn dots<S: Simd, const R: usize>(&self, simd: S, row: usize) {
-        let (lanes, depth) = (Vector::<T, S>::len(), self.x.len());
-        let lines: [_; R] = std::array::from_fn(|i| self.matrix.at(row + i, self.start));
-        let mut sums = [[Vector::zero(simd); 2]; R];
-        let mut d = 0;
-        // SAFETY: `d` and the registers from it on lie within the depth; the last one's lanes do.
-        unsafe {
-            while d + 2 * lanes <= depth {
-                for half in 0..2 {
-                    let at = d + half * lanes;
-                    let x = Vector::load_ptr(simd, self.x.as_ptr().add(at));
-                    for (sums, line) in sums.iter_mut().zip(lines) {
-                        let a = Vector::load_ptr(simd, line.add(at));
-                        sums[half] = a.mul_add(x, sums[half]);
+    unsafe fn dots<S: Simd, const R: usize, const C: usize>(&self, simd: S, row: usize) {
+        let (lanes, [start, end]) = (Vector::<T, S>::len(), self.depth);
+        let lines: [_; R] = std::array::from_fn(|i| self.matrix.at(row + i, 0));
+        let vectors: [_; C] = std::array::from_fn(|j| self.x[j * self.matrix.cols()..].as_ptr());
+        let mut sums = [[Vector::zero(simd); C]; R];
+        let whole = end - (end - start) % lanes;
+        for d in (start..whole).step_by(lanes) {
+            // SAFETY: a register from `d` on lies within the depth.
+            unsafe {
+                let mut x = [Vector::zero(simd); C];
+                for j in 0..C {
+                    x[j] = Vector::load_ptr(simd, vectors[j].add(d));
+                }
+                for i in 0..R {
+                    let a = Vector::load_ptr(simd, lines[i].add(d));
+                    for j in 0..C {
+                        sums[i][j] = a.mul_add(x[j], sums[i][j]);
                     }
                 }
-                d += 2 * lanes;
-            }
-            for half in 0..2 {
-                let mask = Mask::first(simd, (depth - d).min(lanes));
-                let x = Vector::load_masked(simd, mask, self.x.as_ptr().wrapping_add(d));
-                for (sums, line) in sums.iter_mut().zip(lines) {
-                    let a = Vector::load_masked(simd, mask, line.wrapping_add(d));
-                    sums[half] = a.mul_add(x, sums[half]);
-                }
-                d += (depth - d).min(lanes);
             }
         }
-        for (i, [even, odd]) in sums.into_iter().enumerate() {
-            let sum = Vector::splat(Scalar::new(), (even + odd).sum());
-            // SAFETY: an element of C, the caller's promise; its row and column are within a bias.
-            unsafe {
-                let c = self.c.at(row + i, 0);
-                self.finish.finish(Scalar::new(), sum, c, row + i, 0).store_ptr(c);
+        if whole < end {
+            let mask = Mask::first(simd, end - whole);
+            for j in 0..C {
+                // SAFETY: the mask's lanes from `whole` on lie within the depth.
+                unsafe {
+                    let x = Vector::load_masked(simd, mask, vectors[j].add(whole));
+                    for i in 0..R {
+                        let a = Vector::load_masked(simd, mask, lines[i].add(whole));
+                        sums[i][j] = a.mul_add(x, sums[i][j]);
+                    }
+                }
+            }
+        }
+        for i in 0..R {
+            for j in 0..C {
+                let sum = Vector::splat(Scalar::new(), sums[i][j].sum());
+                // SAFETY: an element of C, the caller's promise; its row and column are within a bias.
+                unsafe {
+                    let c = self.c.at(row + i, j);
+                    self.finish.finish(Scalar::new(), sum, c, row + i, j).store_ptr(c);
+                }
             }
         }
     }

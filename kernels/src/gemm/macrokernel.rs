@@ -11,7 +11,7 @@ use super::microkernel::{At, microkernel};
 use super::panels::Panels;
 use crate::arch::Arch;
 use crate::element::Element;
-use crate::simd::{MAX_LANES, Mask, prefetch};
+use crate::simd::{MAX_LANES, Mask, Vector, prefetch};
 
 /// Depth from which C's tile, which may lie in memory, is asked for while the sums are added up.
 const DEPTH_TO_PREFETCH: usize = 64;
@@ -43,7 +43,7 @@ impl<T> Output<T> {
 
 impl<T: Copy> Output<T> {
     /// The same from (row, col) on.
-    fn from(self, row: usize, col: usize) -> Self {
+    pub(super) fn from(self, row: usize, col: usize) -> Self {
         Self { start: self.at(row, col), ..self }
     }
 }
@@ -287,11 +287,11 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
         unsafe {
             if !in_place && finish.reads_c() {
                 first_row.write_bytes(0, ROWS * width);
-                copy_cells(self.c.from(row, col), stack, [ROWS, cols]);
+                copy_cells(simd, self.c.from(row, col), stack, [ROWS, cols]);
             }
             microkernel::<T, S, ROWS, V, CUT>(simd, mask, self.depth, a, b, at, finish);
             if !in_place {
-                copy_cells(stack, self.c.from(row, col), [ROWS, cols]);
+                copy_cells(simd, stack, self.c.from(row, col), [ROWS, cols]);
             }
         }
     }
@@ -363,13 +363,30 @@ unsafe fn tile<
 }
 
 /// # Safety
-/// - Both must be valid for `rows` × `cols` elements.
+/// - Both must be valid for `rows` × `cols` elements, apart from each other.
 #[inline(always)]
-unsafe fn copy_cells<T: Element>(from: Output<T>, to: Output<T>, [rows, cols]: [usize; 2]) {
+unsafe fn copy_cells<T: Element, S: Simd>(
+    simd: S,
+    from: Output<T>,
+    to: Output<T>,
+    [rows, cols]: [usize; 2],
+) {
+    let lanes = T::lanes::<S>();
+    let contiguous = from.strides[1] == 1 && to.strides[1] == 1;
     for i in 0..rows {
-        for j in 0..cols {
-            // SAFETY: the caller's promise.
-            unsafe { *to.at(i, j) = *from.at(i, j) };
+        // SAFETY: the caller's promise.
+        unsafe {
+            if contiguous && cols >= lanes {
+                // In registers, of which the last overlaps the one before it.
+                for register in 0..cols.div_ceil(lanes) {
+                    let j = (register * lanes).min(cols - lanes);
+                    Vector::load_ptr(simd, from.at(i, j)).store_ptr(to.at(i, j));
+                }
+            } else {
+                for j in 0..cols {
+                    *to.at(i, j) = *from.at(i, j);
+                }
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ mod compiled;
 pub(crate) mod driver;
 mod epilogue;
 mod gemv;
+mod leftover;
 mod macrokernel;
 mod microkernel;
 mod packed;
@@ -83,8 +84,16 @@ pub fn gemm_with<T: Element>(
         // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
         return unsafe { row::compute(arch, a, b, c, finish) };
     }
-    let (rows, columns) = (Dense(a), Dense(b.t()));
     let blocking = Blocking::of::<T>(arch, a.cols());
+    let [m, n, k] = size;
+    let whole = n - leftover::count(&a, n, &blocking);
+    let (size, (b, last)) = ([m, whole, k], b.split_cols(whole));
+    if whole < n {
+        let finish = finish.from_col(whole);
+        // SAFETY: the last columns of C, an exclusive view without repeated elements; the epilogue was checked.
+        unsafe { leftover::compute(arch, pool, a, last, c.from(0, whole), finish) };
+    }
+    let (rows, columns) = (Dense(a), Dense(b.t()));
     let plan = Plan::of(a, b, &blocking);
     let blocking = Blocking { mc: plan.mc, ..blocking };
     let a = if plan.pack_a { Operand::Source(&rows) } else { Operand::InPlace(a) };

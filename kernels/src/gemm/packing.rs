@@ -1,7 +1,7 @@
 //! Packing: operands rearranged into micropanels, the order in which the microkernel reads them.
 //!
 //! A micropanel is `width` lines of an operand (rows of A, columns of B) over a range of depth, stored depth by
-//! depth: element (line, d) at `[d·width + line]`. Lines beyond the operand are 0.
+//! depth: element (line, d) at `[d·width + line]`. Lines beyond the operand hold anything; what comes of them is not stored.
 
 use std::ops::Range;
 
@@ -64,41 +64,45 @@ impl<T: Element> PanelSource<T> for Dense<'_, T> {
         }
         // A width known to the compiler turns the copies into plain vector moves.
         match width {
-            _ if lines.len() < width => self.pack_any(panel, width, lines, depth),
-            4 => self.pack_full::<4, 4>(panel, lines.start, depth),
-            6 => self.pack_full::<6, 8>(panel, lines.start, depth),
-            8 => self.pack_full::<8, 8>(panel, lines.start, depth),
-            12 => self.pack_full::<12, 16>(panel, lines.start, depth),
-            16 => self.pack_full::<16, 16>(panel, lines.start, depth),
-            32 => self.pack_full::<32, 32>(panel, lines.start, depth),
+            4 => self.pack_lines::<4, 4>(panel, lines, depth),
+            6 => self.pack_lines::<6, 8>(panel, lines, depth),
+            8 => self.pack_lines::<8, 8>(panel, lines, depth),
+            12 => self.pack_lines::<12, 16>(panel, lines, depth),
+            16 => self.pack_lines::<16, 16>(panel, lines, depth),
+            32 => self.pack_lines::<32, 32>(panel, lines, depth),
             _ => self.pack_any(panel, width, lines, depth),
         }
     }
 }
 
 impl<T: Element> Dense<'_, T> {
-    /// Whole panels of `W` lines, side by side or far apart. `R` is the power of two that holds them.
+    /// Panels of `W` lines, side by side or far apart. `R` is the power of two that holds them.
     #[inline(always)]
-    fn pack_full<const W: usize, const R: usize>(
+    fn pack_lines<const W: usize, const R: usize>(
         &self,
         panel: &mut [T],
-        line: usize,
+        lines: Range<usize>,
         depth: Range<usize>,
     ) {
         let [line_stride, depth_stride] = self.0.strides();
-        let mut from = self.0.at(line, depth.start);
-        let mut whole = 0;
-        if line_stride == 1 && line + R <= self.0.rows() {
+        let mut from = self.0.at(lines.start, depth.start);
+        let whole = self.depths_to_read::<R>(lines.start, &depth).min(depth.len() - 1);
+        for d in 0..whole {
             // In whole registers: what is too much, the next step overwrites, and one must follow.
-            whole = depth.len() - 1;
-            for d in 0..whole {
-                // SAFETY: R lines of this depth lie within the matrix; this step of the panel and the next have 2·W >= R elements.
-                unsafe {
-                    let to = panel.as_mut_ptr().add(d * W);
-                    to.cast::<[T; R]>().write(from.cast::<[T; R]>().read());
-                }
-                from = from.wrapping_offset(depth_stride);
+            // SAFETY: the matrix holds R elements from here on; this step of the panel and the next have 2·W >= R elements.
+            unsafe {
+                let to = panel.as_mut_ptr().add(d * W);
+                to.cast::<[T; R]>().write(from.cast::<[T; R]>().read());
             }
+            from = from.wrapping_offset(depth_stride);
+        }
+        if lines.len() < W {
+            return self.pack_any(
+                &mut panel[whole * W..],
+                W,
+                lines,
+                depth.start + whole..depth.end,
+            );
         }
         let (steps, _) = panel.as_chunks_mut::<W>();
         for step in &mut steps[whole..] {
@@ -107,6 +111,23 @@ impl<T: Element> Dense<'_, T> {
                 *to = unsafe { *from.wrapping_offset(i as isize * line_stride) };
             }
             from = from.wrapping_offset(depth_stride);
+        }
+    }
+
+    /// For how many steps of `depth` the matrix holds R elements, one after another, from line `first` on: its own lines, or where
+    /// each step lies right behind the one before it, that and what follows.
+    #[inline(always)]
+    fn depths_to_read<const R: usize>(&self, first: usize, depth: &Range<usize>) -> usize {
+        let ([lines, all], [line_stride, depth_stride]) = (self.0.shape(), self.0.strides());
+        if line_stride != 1 {
+            0
+        } else if first + R <= lines {
+            depth.len()
+        } else if depth_stride == lines as isize {
+            let before_the_end = (lines * all + lines).saturating_sub(first + R) / lines;
+            before_the_end.saturating_sub(depth.start)
+        } else {
+            0
         }
     }
 

@@ -1,0 +1,67 @@
+//! The last columns of C, where whole registers leave one or two: a register that holds no more takes as long as a full one, and a
+//! tile of 50 columns as long as one of 56. As vectors of their own they cost what they are.
+
+use super::blocking::Blocking;
+use super::driver::{Operand, Product};
+use super::epilogue::General;
+use super::gemv;
+use super::macrokernel::Output;
+use super::packing::Dense;
+use crate::arch::Arch;
+use crate::element::Element;
+use crate::parallel::Pool;
+use crate::view::MatRef;
+
+/// At most so many columns, and this share of a register.
+const MOST: usize = gemv::VECTORS;
+const SHARE: usize = 4;
+/// Depth from which a row's dot products take less than its part of a register.
+const DEPTH_FOR_DOTS: usize = 128;
+
+/// How many of the `n` columns of A·B are left to [`compute`]. The number of rows has no say: a row is the same in every block.
+pub(super) fn count<T: Element>(a: &MatRef<'_, T>, n: usize, blocking: &Blocking) -> usize {
+    let left = n % blocking.lanes;
+    let few = left <= MOST && left * SHARE <= blocking.lanes && n > blocking.lanes;
+    if few && (is_deep_by_rows(a) || is_column_by_column(a)) { left } else { 0 }
+}
+
+/// Whether dot products with the rows of `a` are worth their sums over lanes.
+fn is_deep_by_rows<T: Element>(a: &MatRef<'_, T>) -> bool {
+    gemv::is_row_by_row(a) && a.cols() >= DEPTH_FOR_DOTS
+}
+
+/// Whether lanes can run along the columns of `a` instead.
+fn is_column_by_column<T: Element>(a: &MatRef<'_, T>) -> bool {
+    a.strides()[0] == 1 && a.cols() >= gemv::SHORTEST
+}
+
+/// C = finish(A·B), of one column or two.
+///
+/// # Safety
+/// - A must be one that [`count`] accepts, of as many columns as B has rows.
+/// - `c` must be valid for their product, for this call alone, and no two of its elements the same.
+/// - A bias must have an element for each row, or each column.
+pub(super) unsafe fn compute<T: Element>(
+    arch: Arch,
+    pool: Pool,
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    c: Output<T>,
+    finish: General<'_, T>,
+) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        if is_deep_by_rows(&a) {
+            return gemv::compute(arch, pool, a, b, c, finish);
+        }
+        // Cᵀ = Bᵀ·Aᵀ, with A where it is.
+        Product {
+            size: [b.cols(), a.rows(), a.cols()],
+            a: Operand::<T, Dense<'_, T>>::InPlace(b.t()),
+            b: Operand::<T, Dense<'_, T>>::InPlace(a.t()),
+            c: c.t(),
+            finish: finish.t(),
+        }
+        .compute(arch, pool);
+    }
+}
