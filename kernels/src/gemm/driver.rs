@@ -212,6 +212,7 @@ enum Side<'a, T, P> {
 
 impl<T: Element, P: PanelSource<T>> Side<'_, T, P> {
     /// Runs `body` with the panels of `lines`, which lie `first` lines into the operand.
+    #[inline(always)]
     fn with(
         &self,
         arch: Arch,
@@ -251,6 +252,7 @@ struct Grid<'a, T, A, B> {
 
 impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Grid<'_, T, A, B> {
     /// Rows and columns of a task: whole tiles, and as many as fit the caches at most.
+    #[inline(always)]
     fn part(&self, pool: Pool) -> [usize; 2] {
         let Self { blocking: Blocking { mr, nr, mc, .. }, depth, rows, ref cols, .. } = *self;
         let cols = cols.len();

@@ -18,7 +18,7 @@ use crate::workspace::with_scratch;
 /// Depth below which the sums over lanes cost more than the products.
 pub(super) const SHORTEST: usize = 16;
 /// Vectors at most.
-pub(super) const VECTORS: usize = 2;
+pub(super) const VECTORS: usize = 4;
 
 /// Whether `matrix` lies row by row, as [`compute`] wants it.
 pub(super) fn is_row_by_row<T: Element>(matrix: &MatRef<'_, T>) -> bool {
@@ -89,7 +89,9 @@ impl<T: Element> WithSimd for Dots<'_, T> {
         }
         match self.x.len() / self.matrix.cols() {
             1 => rows!(1: 8 4 2 1),
-            VECTORS => rows!(2: 4 2 1),
+            2 => rows!(2: 4 2 1),
+            3 => rows!(3: 4 2 1),
+            VECTORS => rows!(4: 3 2 1),
             count => unreachable!("{count} vectors"),
         }
     }

@@ -14,7 +14,7 @@ use crate::view::MatRef;
 
 /// At most so many columns, and this share of a register.
 const MOST: usize = gemv::VECTORS;
-const SHARE: usize = 4;
+const SHARE: usize = 2;
 /// Depth from which a row's dot products take less than its part of a register.
 const DEPTH_FOR_DOTS: usize = 128;
 
