@@ -94,7 +94,7 @@ impl<'a, T: Element> General<'a, T> {
     }
 
     /// The same for C from column `first` on.
-    pub(super) fn from_col(self, first: usize) -> Self {
+    pub(super) fn starting_at_col(self, first: usize) -> Self {
         match self.epilogue.bias {
             Bias::PerColumn(bias) => self.with_bias(Bias::PerColumn(&bias[first..])),
             _ => self,

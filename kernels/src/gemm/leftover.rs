@@ -1,7 +1,10 @@
 //! The last columns of C, where whole registers leave one or two: a register that holds no more takes as long as a full one, and a
 //! tile of 50 columns as long as one of 56. As vectors of their own they cost what they are.
 
+use std::ops::RangeInclusive;
+
 use super::blocking::Blocking;
+use super::caches::Caches;
 use super::driver::{Operand, Product};
 use super::epilogue::General;
 use super::gemv;
@@ -15,24 +18,27 @@ use crate::view::MatRef;
 /// At most so many columns, and this share of a register.
 const MOST: usize = gemv::VECTORS;
 const SHARE: usize = 2;
-/// Depth from which a row's dot products take less than its part of a register.
-const DEPTH_FOR_DOTS: usize = 128;
+/// Depth from which a row's dot products take less than its part of a register, and up to which its rows are still in L2 when the
+/// products come to them.
+const DEPTHS_FOR_DOTS: RangeInclusive<usize> = 128..=1024;
 
-/// How many of the `n` columns of A·B are left to [`compute`]. The number of rows has no say: a row is the same in every block.
+/// How many of the `n` columns of A·B are left to [`compute`].
 pub(super) fn count<T: Element>(a: &MatRef<'_, T>, n: usize, blocking: &Blocking) -> usize {
     let left = n % blocking.lanes;
     let few = left <= MOST && left * SHARE <= blocking.lanes && n > blocking.lanes;
-    if few && (is_deep_by_rows(a) || is_column_by_column(a)) { left } else { 0 }
+    if few && (is_for_dots(a) || is_column_by_column(a)) { left } else { 0 }
 }
 
-/// Whether dot products with the rows of `a` are worth their sums over lanes.
-fn is_deep_by_rows<T: Element>(a: &MatRef<'_, T>) -> bool {
-    gemv::is_row_by_row(a) && a.cols() >= DEPTH_FOR_DOTS
+/// Whether dot products with the rows of `a` are worth their sums over lanes, which add up in another order than a register does: so
+/// the number of rows has no say, and a row is the same in every block.
+fn is_for_dots<T: Element>(a: &MatRef<'_, T>) -> bool {
+    gemv::is_row_by_row(a) && DEPTHS_FOR_DOTS.contains(&a.cols())
 }
 
-/// Whether lanes can run along the columns of `a` instead.
+/// Whether lanes can run along the columns of `a` instead, which are in L2 when they are read again.
 fn is_column_by_column<T: Element>(a: &MatRef<'_, T>) -> bool {
-    a.strides()[0] == 1 && a.cols() >= gemv::SHORTEST
+    let bytes = a.rows().saturating_mul(a.cols()).saturating_mul(size_of::<T>());
+    a.strides()[0] == 1 && a.cols() >= gemv::SHORTEST && bytes <= Caches::of_machine().l2
 }
 
 /// C = finish(A·B), of one column or two.
@@ -51,7 +57,7 @@ pub(super) unsafe fn compute<T: Element>(
 ) {
     // SAFETY: the caller's promises.
     unsafe {
-        if is_deep_by_rows(&a) {
+        if is_for_dots(&a) {
             return gemv::compute(arch, pool, a, b, c, finish);
         }
         // Cᵀ = Bᵀ·Aᵀ, with A where it is.

@@ -89,7 +89,7 @@ pub fn gemm_with<T: Element>(
     let whole = n - leftover::count(&a, n, &blocking);
     let (size, (b, last)) = ([m, whole, k], b.split_cols(whole));
     if whole < n {
-        let finish = finish.from_col(whole);
+        let finish = finish.starting_at_col(whole);
         // SAFETY: the last columns of C, an exclusive view without repeated elements; the epilogue was checked.
         unsafe { leftover::compute(arch, pool, a, last, c.from(0, whole), finish) };
     }

@@ -11,6 +11,7 @@ use super::caches::{LINE, lines_of_l1};
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::parallel::{Pool, Rows};
+use crate::simd::prefetch;
 use crate::view::MatRef;
 
 /// An operand that can be packed: a dense matrix, or an image seen through a filter's taps. The seam through
@@ -149,6 +150,10 @@ impl<T: Element> Dense<'_, T> {
             for at in (0..width).step_by(side).rev() {
                 let (first, rows) = (lines.start + at, lines.len().saturating_sub(at).min(side));
                 let from = self.0.at(first.min(lines.end - 1), depth.start + done);
+                // The next panel's rows, of which each is too short for the hardware to see it coming.
+                for i in 0..side {
+                    prefetch(from.wrapping_offset((width + i) as isize * row));
+                }
                 // SAFETY: `rows` lines and `side` depths from here on lie within the matrix, checked in `pack`; the last step
                 // ends `side` elements after its beginning at most, and a whole depth, if not a whole
                 // square, follows in the panel: width·(done + side + 1) <= panel.len().

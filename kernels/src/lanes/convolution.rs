@@ -1,5 +1,7 @@
 //! Convolution in lanes, and its two gradients.
 
+use std::ops::Range;
+
 use super::correlate::{Correlate, Finish, Table};
 use super::sum::sum_stretches;
 use super::weight::{AddGradient, FILTERS, WeightTable, add_bias_gradient};
@@ -14,7 +16,7 @@ use crate::workspace::with_scratch;
 
 /// Multiply-adds (of registers) below which a call stays on its thread.
 const PARALLEL_WORK: usize = 1 << 18;
-/// Output channels that stay on one thread.
+/// Output channels that stay on one thread, and of a part: 8 planes of 24×24 pixels stay in L2 until they are pooled.
 const PART: usize = 8;
 
 /// A convolution planned for the lanes of an instruction set: by which kernels, and which inputs every output and every gradient
@@ -191,6 +193,37 @@ impl Convolution {
         check_len(op, "filters", filters, self.filters_len())
     }
 
+    /// The filters, in the parts that [`Convolution::forward_part`] and [`Convolution::add_weight_gradient_part`] can do by
+    /// themselves, as small as is efficient: so that whoever pools their planes finds them in the cache.
+    pub fn parts(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let [filters, part] = [self.geometry.weight()[0], self.part()];
+        (0..filters).step_by(part).map(move |first| first..filters.min(first + part))
+    }
+
+    /// Filters of a part at most. Winograd's filtering shares the work on its input among all of them.
+    fn part(&self) -> usize {
+        match self.kernels {
+            Kernels::Direct(_) => PART,
+            Kernels::Winograd(_) => self.geometry.weight()[0].max(1),
+        }
+    }
+
+    /// Elements of a part's planes of the output, at most.
+    pub fn part_len(&self) -> usize {
+        let filters = self.geometry.weight()[0];
+        self.lens()[1] / filters.max(1) * self.part().min(filters)
+    }
+
+    /// Checks that `part` is one of [`Convolution::parts`], or all of them; gives the elements of its planes of the output.
+    fn check_part(&self, op: &'static str, part: &Range<usize>) -> Result<usize> {
+        let filters = self.geometry.weight()[0];
+        if *part != (0..filters) && self.parts().all(|known| known != *part) {
+            let problem = format!("filters {part:?} of {filters} are no part of this plan's");
+            return Err(Error::Shape { op, problem });
+        }
+        Ok(self.lens()[1] / filters.max(1) * part.len())
+    }
+
     /// y = x ∗ w + bias, then ReLU if `relu`, with w as [`Convolution::forward_filters`] prepared it.
     ///
     /// # Errors
@@ -204,23 +237,42 @@ impl Convolution {
         relu: bool,
         y: &mut [T],
     ) -> Result<()> {
+        self.forward_part(0..self.geometry.weight()[0], x, filters, bias, relu, y)
+    }
+
+    /// [`Convolution::forward`] by the filters of one of [`Convolution::parts`]: y holds their planes alone, filters and bias are
+    /// those of all.
+    ///
+    /// # Errors
+    /// As [`Convolution::forward`], and [`crate::Error::Shape`] where `part` is none of them.
+    pub fn forward_part<T: Element>(
+        &self,
+        part: Range<usize>,
+        x: &[T],
+        filters: &[T],
+        bias: Option<&[T]>,
+        relu: bool,
+        y: &mut [T],
+    ) -> Result<()> {
         const OP: &str = "lanes::Convolution::forward";
         let [outputs, channels, ..] = self.geometry.weight();
-        let [x_len, y_len] = self.lens();
-        check_len(OP, "x", x, x_len)?;
+        let y_len = self.check_part(OP, &part)?;
+        check_len(OP, "x", x, self.lens()[0])?;
         check_len(OP, "filters", filters, self.filters_len())?;
         if let Some(bias) = bias {
             check_len(OP, "bias", bias, outputs)?;
         }
         check_len(OP, "y", y, y_len)?;
         let (arch, pool) = (arch_of::<T>(OP, self.lanes)?, self.pool()?);
+        let bias = bias.map(|bias| &bias[part.clone()]);
         let finish = Finish { bias, relu, mask: None };
         match &self.kernels {
             Kernels::Direct(direct) => {
                 let w_stride = channels * self.geometry.window().area();
+                let filters = &filters[part.start * w_stride..];
                 correlate(arch, pool, &direct.forward, x, (filters, w_stride), finish, y);
             }
-            // SAFETY: the lengths were checked; `arch_of` compared the lanes.
+            // SAFETY: the lengths were checked, the part is the whole; `arch_of` compared the lanes.
             Kernels::Winograd([forward, _]) => unsafe {
                 forward.correlate(arch, pool, x, filters, finish, y.into_raw());
             },
@@ -282,20 +334,37 @@ impl Convolution {
         gradient: &mut [T],
         db: &mut [T],
     ) -> Result<()> {
+        self.add_weight_gradient_part(0..self.geometry.weight()[0], x, dy, gradient, db)
+    }
+
+    /// [`Convolution::add_weight_gradient`] of the filters of one of [`Convolution::parts`]: dy holds their planes alone, `gradient`
+    /// and `db` have room for all.
+    ///
+    /// # Errors
+    /// As [`Convolution::forward_part`].
+    pub fn add_weight_gradient_part<T: Element>(
+        &self,
+        part: Range<usize>,
+        x: &[T],
+        dy: &[T],
+        gradient: &mut [T],
+        db: &mut [T],
+    ) -> Result<()> {
         const OP: &str = "lanes::Convolution::add_weight_gradient";
         let [filters, channels, ..] = self.geometry.weight();
-        let [x_len, y_len] = self.lens();
-        check_len(OP, "x", x, x_len)?;
-        check_len(OP, "dy", dy, y_len)?;
+        let dy_len = self.check_part(OP, &part)?;
+        check_len(OP, "x", x, self.lens()[0])?;
+        check_len(OP, "dy", dy, dy_len)?;
         check_len(OP, "gradient", gradient, self.gradient_len())?;
         check_len(OP, "db", db, filters)?;
         let (arch, pool) = (arch_of::<T>(OP, self.lanes)?, self.pool()?);
         match &self.kernels {
             Kernels::Direct(direct) => {
                 let filter_len = channels * self.geometry.window().area();
-                let dw = Rows::new(gradient, filters, filter_len);
-                pool.for_each_part(dw, FILTERS, |part, dw| {
-                    let first = part * FILTERS;
+                let gradient = &mut gradient[part.start * filter_len..part.end * filter_len];
+                let dw = Rows::new(gradient, part.len(), filter_len);
+                pool.for_each_part(dw, FILTERS, |index, dw| {
+                    let first = index * FILTERS;
                     let filters = first..first + dw.rows;
                     arch.dispatch(AddGradient {
                         table: &direct.weight,
@@ -306,12 +375,12 @@ impl Convolution {
                     });
                 });
             }
-            // SAFETY: the lengths were checked; `arch_of` compared the lanes.
+            // SAFETY: the lengths were checked, the part is the whole; `arch_of` compared the lanes.
             Kernels::Winograd([forward, _]) => unsafe {
                 forward.add_gradient(arch, pool, x, dy, gradient);
             },
         }
-        add_bias_gradient(arch, dy, db);
+        add_bias_gradient(arch, dy, &mut db[part]);
         Ok(())
     }
 

@@ -8,7 +8,8 @@ use crate::element::Element;
 use crate::error::{Error, Result, check_len, checked_size};
 use crate::simd::Vector;
 
-/// Pooling of samples of (channels, height, width), planned for the lanes of an instruction set.
+/// Pooling of samples of (channels, height, width), planned for the lanes of an instruction set. Its operations take the planes of
+/// all channels, or those of some that follow each other.
 #[derive(Debug, Clone, Copy)]
 pub struct Pooling {
     input: [usize; 3],
@@ -42,23 +43,34 @@ impl Pooling {
         self.output
     }
 
-    fn lens(&self) -> [usize; 2] {
-        [self.input, self.output].map(|shape| shape.iter().product::<usize>() * self.lanes)
+    /// Elements of the planes of input and output, of as many channels as `y` has.
+    fn lens<T>(&self, y: &[T]) -> [usize; 2] {
+        let [x_plane, y_plane] =
+            [self.input, self.output].map(|[_, height, width]| height * width * self.lanes);
+        let channels = (y.len() / y_plane.max(1)).min(self.input[0]);
+        [channels * x_plane, channels * y_plane]
     }
 
     /// y = the maximum under each window, and `index` (in the layout of y) the number of its cell in the window, as an element;
-    /// the rules are those of [`crate::pool::max_pool_forward`].
+    /// the rules are those of [`crate::pool::max_pool_forward`]. Then ReLU if `relu` (before the pooling it would give the same):
+    /// where a maximum of 0 or less becomes 0, `index` is the number of cells, that of none.
     ///
     /// # Errors
     /// [`Error::Length`] where a slice has another size, [`Error::Shape`] where another instruction set is in use than the plan
     /// is for; so in all operations here.
-    pub fn max_forward<T: Element>(&self, x: &[T], y: &mut [T], index: &mut [T]) -> Result<()> {
+    pub fn max_forward<T: Element>(
+        &self,
+        x: &[T],
+        relu: bool,
+        y: &mut [T],
+        index: &mut [T],
+    ) -> Result<()> {
         const OP: &str = "lanes::Pooling::max_forward";
-        let [x_len, y_len] = self.lens();
+        let [x_len, y_len] = self.lens(y);
         check_len(OP, "x", x, x_len)?;
         check_len(OP, "y", y, y_len)?;
         check_len(OP, "index", index, y_len)?;
-        arch_of::<T>(OP, self.lanes)?.dispatch(MaxForward { pooling: self, x, y, index });
+        arch_of::<T>(OP, self.lanes)?.dispatch(MaxForward { pooling: self, x, relu, y, index });
         Ok(())
     }
 
@@ -68,34 +80,24 @@ impl Pooling {
     /// As [`Pooling::max_forward`].
     pub fn max<T: Element>(&self, x: &[T], y: &mut [T]) -> Result<()> {
         const OP: &str = "lanes::Pooling::max";
-        let [x_len, y_len] = self.lens();
+        let [x_len, y_len] = self.lens(y);
         check_len(OP, "x", x, x_len)?;
         check_len(OP, "y", y, y_len)?;
         arch_of::<T>(OP, self.lanes)?.dispatch(Max { pooling: self, x, y });
         Ok(())
     }
 
-    /// dx from dy and the `index` of [`Pooling::max_forward`]; where `mask` (if any, in the layout of y) is 0 or less, dy counts
-    /// as 0: the gradient of a ReLU before or after the pooling, whose output y was.
+    /// dx from dy and the `index` of [`Pooling::max_forward`], through its ReLU, too, if it had one.
     ///
     /// # Errors
     /// As [`Pooling::max_forward`].
-    pub fn max_backward<T: Element>(
-        &self,
-        dy: &[T],
-        index: &[T],
-        mask: Option<&[T]>,
-        dx: &mut [T],
-    ) -> Result<()> {
+    pub fn max_backward<T: Element>(&self, dy: &[T], index: &[T], dx: &mut [T]) -> Result<()> {
         const OP: &str = "lanes::Pooling::max_backward";
-        let [x_len, y_len] = self.lens();
+        let [x_len, y_len] = self.lens(dy);
         check_len(OP, "dy", dy, y_len)?;
         check_len(OP, "index", index, y_len)?;
         check_len(OP, "dx", dx, x_len)?;
-        if let Some(mask) = mask {
-            check_len(OP, "mask", mask, y_len)?;
-        }
-        arch_of::<T>(OP, self.lanes)?.dispatch(MaxBackward { pooling: self, dy, index, mask, dx });
+        arch_of::<T>(OP, self.lanes)?.dispatch(MaxBackward { pooling: self, dy, index, dx });
         Ok(())
     }
 
@@ -105,7 +107,7 @@ impl Pooling {
     /// As [`Pooling::max_forward`].
     pub fn average_forward<T: Element>(&self, x: &[T], y: &mut [T]) -> Result<()> {
         const OP: &str = "lanes::Pooling::average_forward";
-        let [x_len, y_len] = self.lens();
+        let [x_len, y_len] = self.lens(y);
         check_len(OP, "x", x, x_len)?;
         check_len(OP, "y", y, y_len)?;
         arch_of::<T>(OP, self.lanes)?.dispatch(AverageForward { pooling: self, x, y });
@@ -118,7 +120,7 @@ impl Pooling {
     /// As [`Pooling::max_forward`].
     pub fn average_backward<T: Element>(&self, dy: &[T], dx: &mut [T]) -> Result<()> {
         const OP: &str = "lanes::Pooling::average_backward";
-        let [x_len, y_len] = self.lens();
+        let [x_len, y_len] = self.lens(dy);
         check_len(OP, "dy", dy, y_len)?;
         check_len(OP, "dx", dx, x_len)?;
         arch_of::<T>(OP, self.lanes)?.dispatch(AverageBackward { pooling: self, dy, dx });
@@ -132,12 +134,13 @@ impl Pooling {
         self.window.halves([height, width])
     }
 
-    /// Calls `visit(y, cell, x)` for each cell on the plane of each window, in order: where the window's result lies, the cell's
-    /// number in the window, where it lies in x.
+    /// Calls `visit(y, cell, x)` for each cell on the plane of each window of a result of `len` elements, in order: where the
+    /// window's result lies, the cell's number in the window, where it lies in x.
     #[inline(always)]
-    fn for_each_cell<F: FnMut(usize, usize, usize)>(&self, mut visit: F) {
-        let Self { input: [channels, height, width], output: [_, out_h, out_w], .. } = *self;
+    fn for_each_cell<F: FnMut(usize, usize, usize)>(&self, len: usize, mut visit: F) {
+        let Self { input: [_, height, width], output: [_, out_h, out_w], .. } = *self;
         let Window { size, stride, pad } = self.window;
+        let channels = len / (out_h * out_w * self.lanes).max(1);
         let mut y = 0;
         for channel in 0..channels {
             for oy in 0..out_h {
@@ -171,6 +174,7 @@ pub(super) fn larger<T: Element, S: Simd>(a: Vector<T, S>, b: Vector<T, S>) -> V
 struct MaxForward<'a, T> {
     pooling: &'a Pooling,
     x: &'a [T],
+    relu: bool,
     y: &'a mut [T],
     index: &'a mut [T],
 }
@@ -180,12 +184,17 @@ impl<T: Element> WithSimd for MaxForward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { pooling, x, y, index } = self;
+        let Self { pooling, x, relu, y, index } = self;
         let lanes = Vector::<T, S>::len();
         let cell = |cell: usize| Vector::splat(simd, T::of(cell as f64));
         let better = |[best, won]: [Vector<T, S>; 2], [new, cell]: [Vector<T, S>; 2]| {
             let wins = new.beats(best);
             [wins.select(new, best), wins.select(cell, won)]
+        };
+        let (zero, none) = (Vector::zero(simd), cell(pooling.window.area()));
+        let rectified = |[best, won]: [Vector<T, S>; 2]| {
+            let falls = best.le(zero);
+            [falls.select(zero, best), falls.select(none, won)]
         };
         if pooling.halves() {
             let cells = [cell(0), cell(1), cell(2), cell(3)];
@@ -200,7 +209,11 @@ impl<T: Element> WithSimd for MaxForward<'_, T> {
                     let [c, d] = [0, lanes].map(|at| Vector::load(simd, &bottom[at..]));
                     let first = better([a, cells[0]], [b, cells[1]]);
                     let second = better([c, cells[2]], [d, cells[3]]);
-                    let [best, won] = better(first, second);
+                    let mut winner = better(first, second);
+                    if relu {
+                        winner = rectified(winner);
+                    }
+                    let [best, won] = winner;
                     best.store(y);
                     won.store(index);
                 }
@@ -209,6 +222,7 @@ impl<T: Element> WithSimd for MaxForward<'_, T> {
         }
         let mut current = usize::MAX;
         pooling.for_each_cell(
+            y.len(),
             #[inline(always)]
             |at, number, from| {
                 let new = [Vector::load(simd, &x[from..]), cell(number)];
@@ -224,6 +238,13 @@ impl<T: Element> WithSimd for MaxForward<'_, T> {
                 won.store(&mut index[at..]);
             },
         );
+        if relu {
+            for (y, index) in y.chunks_exact_mut(lanes).zip(index.chunks_exact_mut(lanes)) {
+                let [best, won] = rectified([Vector::load(simd, y), Vector::load(simd, index)]);
+                best.store(y);
+                won.store(index);
+            }
+        }
     }
 }
 
@@ -241,6 +262,7 @@ impl<T: Element> WithSimd for Max<'_, T> {
         let Self { pooling, x, y } = self;
         let mut current = usize::MAX;
         pooling.for_each_cell(
+            y.len(),
             #[inline(always)]
             |at, _, from| {
                 let mut best = Vector::load(simd, &x[from..]);
@@ -258,7 +280,6 @@ struct MaxBackward<'a, T> {
     pooling: &'a Pooling,
     dy: &'a [T],
     index: &'a [T],
-    mask: Option<&'a [T]>,
     dx: &'a mut [T],
 }
 
@@ -267,17 +288,10 @@ impl<T: Element> WithSimd for MaxBackward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { pooling, dy, index, mask, dx } = self;
+        let Self { pooling, dy, index, dx } = self;
         let lanes = Vector::<T, S>::len();
         let zero = Vector::zero(simd);
         let cell = |cell: usize| Vector::splat(simd, T::of(cell as f64));
-        let gradient = |at: usize| {
-            let gradient = Vector::load(simd, &dy[at..]);
-            match mask {
-                Some(mask) => Vector::load(simd, &mask[at..]).le(zero).select(zero, gradient),
-                None => gradient,
-            }
-        };
         if pooling.halves() {
             let cells = [cell(0), cell(1), cell(2), cell(3)];
             let width = pooling.input[2] * lanes;
@@ -286,7 +300,7 @@ impl<T: Element> WithSimd for MaxBackward<'_, T> {
                 let pairs = top.chunks_exact_mut(2 * lanes).zip(bottom.chunks_exact_mut(2 * lanes));
                 for (column, (top, bottom)) in pairs.enumerate() {
                     let at = row * width / 2 + column * lanes;
-                    let (gradient, won) = (gradient(at), Vector::load(simd, &index[at..]));
+                    let [gradient, won] = [dy, index].map(|from| Vector::load(simd, &from[at..]));
                     let part = |number: usize| won.eq(cells[number]).select(gradient, zero);
                     part(0).store(top);
                     part(1).store(&mut top[lanes..]);
@@ -298,10 +312,12 @@ impl<T: Element> WithSimd for MaxBackward<'_, T> {
         }
         dx.fill(T::zero());
         pooling.for_each_cell(
+            dy.len(),
             #[inline(always)]
             |at, number, to| {
                 let won = Vector::load(simd, &index[at..]).eq(cell(number));
-                let sum = Vector::load(simd, &dx[to..]) + won.select(gradient(at), zero);
+                let gradient = won.select(Vector::load(simd, &dy[at..]), zero);
+                let sum = Vector::load(simd, &dx[to..]) + gradient;
                 sum.store(&mut dx[to..]);
             },
         );
@@ -322,6 +338,7 @@ impl<T: Element> WithSimd for AverageForward<'_, T> {
         let Self { pooling, x, y } = self;
         y.fill(T::zero());
         pooling.for_each_cell(
+            y.len(),
             #[inline(always)]
             |at, _, from| {
                 let sum = Vector::load(simd, &y[at..]) + Vector::load(simd, &x[from..]);
@@ -350,6 +367,7 @@ impl<T: Element> WithSimd for AverageBackward<'_, T> {
         let area = Vector::splat(simd, T::of(pooling.window.area() as f64));
         dx.fill(T::zero());
         pooling.for_each_cell(
+            dy.len(),
             #[inline(always)]
             |at, _, to| {
                 let sum = Vector::load(simd, &dx[to..]) + Vector::load(simd, &dy[at..]) / area;

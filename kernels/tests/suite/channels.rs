@@ -203,7 +203,7 @@ fn maxima_alone_are_those_of_max_pooling() {
         let mut x = integers::<f32>(len(input) * lanes, 7);
         x[lanes] = f32::NAN;
         let [mut y, mut index, mut alone] = [(); 3].map(|()| nans(len(plan.output()) * lanes));
-        plan.max_forward(&x, &mut y, &mut index).unwrap();
+        plan.max_forward(&x, false, &mut y, &mut index).unwrap();
         plan.max(&x, &mut alone).unwrap();
         assert_same(&alone, &y, &format!("{input:?} {window:?}"));
     }

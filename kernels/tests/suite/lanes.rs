@@ -61,6 +61,13 @@ fn check_plan<T: Element>(plan: &Convolution, geometry: &ConvGeometry, seed: u64
     for group in 0..groups {
         let (x, y) = (&x_lanes[of(group, inputs)], &mut y[of(group, outputs)]);
         plan.forward(x, &prepared, Some(&bias), seed.is_multiple_of(2), y).unwrap();
+        for part in plan.parts() {
+            let of_part = &y[part.start * y.len() / filters..part.end * y.len() / filters];
+            let mut found = nans(of_part.len());
+            let relu = seed.is_multiple_of(2);
+            plan.forward_part(part, x, &prepared, Some(&bias), relu, &mut found).unwrap();
+            assert!(found[..] == *of_part, "{} forward, a part {geometry:?}", T::NAME);
+        }
     }
     assert!(scattered(&y, samples, outputs) == expected, "{} forward {geometry:?}", T::NAME);
 
@@ -91,7 +98,14 @@ fn check_plan<T: Element>(plan: &Convolution, geometry: &ConvGeometry, seed: u64
     for group in 0..groups {
         let (x, dy) = (&x_lanes[of(group, inputs)], &dy_lanes[of(group, outputs)]);
         let gradient = &mut gradients[group * stride + 3..][..stride - 3];
-        plan.add_weight_gradient(x, dy, gradient, &mut db).unwrap();
+        if seed.is_multiple_of(2) {
+            plan.add_weight_gradient(x, dy, gradient, &mut db).unwrap();
+            continue;
+        }
+        for part in plan.parts() {
+            let dy = &dy[part.start * dy.len() / filters..part.end * dy.len() / filters];
+            plan.add_weight_gradient_part(part, x, dy, gradient, &mut db).unwrap();
+        }
     }
     let mut dw = vec![T::nan(); w.len()];
     plan.weight_gradient(&gradients, stride, 3, &mut dw).unwrap();
@@ -119,7 +133,7 @@ fn check_pooling<T: Element>(input: [usize; 3], window: Window, seed: u64) {
     let (mut expected, mut expected_index) = (vec![T::nan(); dy.len()], vec![0u16; dy.len()]);
     reference::pool::max_pool_forward(batch, &window, &x, &mut expected, &mut expected_index);
     let (mut y, mut index) = (nans(outputs * samples), nans(outputs * samples));
-    plan.max_forward(&x_lanes, &mut y, &mut index).unwrap();
+    plan.max_forward(&x_lanes, false, &mut y, &mut index).unwrap();
     same(&scattered(&y, samples, outputs), &expected, "maximum");
     let expected_cells: Vec<T> = expected_index.iter().map(|&i| T::of(f64::from(i))).collect();
     same(&scattered(&index, samples, outputs), &expected_cells, "index");
@@ -127,15 +141,18 @@ fn check_pooling<T: Element>(input: [usize; 3], window: Window, seed: u64) {
     let mut dx = nans(inputs * samples);
     let mut expected_dx = vec![T::nan(); x.len()];
     reference::pool::max_pool_backward(batch, &window, &dy, &expected_index, &mut expected_dx);
-    plan.max_backward(&dy_lanes, &index, None, &mut dx).unwrap();
+    plan.max_backward(&dy_lanes, &index, &mut dx).unwrap();
     assert!(scattered(&dx, samples, inputs) == expected_dx, "max backward {input:?} {window:?}");
-    let masked: Vec<T> = dy
-        .iter()
-        .zip(&expected)
-        .map(|(&dy, &y)| if y <= T::zero() { T::zero() } else { dy })
-        .collect();
+
+    let falls = |y: T| y <= T::zero();
+    let masked: Vec<T> =
+        dy.iter().zip(&expected).map(|(&dy, &y)| if falls(y) { T::zero() } else { dy }).collect();
     reference::pool::max_pool_backward(batch, &window, &masked, &expected_index, &mut expected_dx);
-    plan.max_backward(&dy_lanes, &index, Some(&y), &mut dx).unwrap();
+    plan.max_forward(&x_lanes, true, &mut y, &mut index).unwrap();
+    plan.max_backward(&dy_lanes, &index, &mut dx).unwrap();
+    let rectified: Vec<T> =
+        expected.iter().map(|&y| if falls(y) { T::zero() } else { y }).collect();
+    same(&scattered(&y, samples, outputs), &rectified, "maximum, ReLU");
     assert!(scattered(&dx, samples, inputs) == expected_dx, "max masked {input:?} {window:?}");
 
     let x = integers::<T>(len(batch), seed + 2);
@@ -340,6 +357,7 @@ fn what_does_not_fit_is_an_error() {
     assert!(error.to_string().starts_with("lanes::Convolution::forward: x has"), "{error}");
     assert!(plan.forward(&x, &w[1..], None, false, &mut y).is_err());
     assert!(plan.forward(&x, &w, Some(&[0.0; 1]), false, &mut y).is_err());
+    assert!(plan.forward_part(0..1, &x, &w, None, false, &mut y[..9 * lanes]).is_err());
     assert!(plan.backward_data(&y, &w, Some(&[0.0]), &mut x.clone()).is_err());
     assert!(plan.add_weight_gradient(&x, &y, &mut [0.0; 17], &mut [0.0; 2]).is_err());
     assert!(plan.weight_gradient(&[0.0; 18], 18, 1, &mut [0.0; 18]).is_err());

@@ -60,12 +60,13 @@ pub(super) enum Kind {
     Relu,
 }
 
-/// A max-pooling and where its indices lie. Of a convolution: also how many elements it has before its pooling.
+/// A max-pooling and where its indices lie.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pool {
     pub(super) pooling: Pooling,
     pub(super) index: Span,
-    pub(super) unpooled: usize,
+    /// Elements of a channel's plane, before and after.
+    pub(super) planes: [usize; 2],
 }
 
 /// The plan of a segment.
@@ -85,7 +86,7 @@ pub(super) struct Plan {
     pub(super) group_len: usize,
     /// The longest gradient by an operation's output.
     pub(super) gradient_span: usize,
-    /// The longest output of a convolution before its pooling.
+    /// The longest part of a convolution's output, or of its gradient, before the pooling.
     pub(super) unpooled: usize,
     /// Of all weights, prepared for a pass.
     pub(super) filters_len: usize,
@@ -163,8 +164,8 @@ impl<'a, T: Element> Ahead<'a, T> {
         })?;
         let Some(window) = window else { return Ok(None) };
         let pooling = Pooling::new::<T>(before, window)?;
-        let unpooled = before.iter().product::<usize>() * layout.lanes;
-        Ok(Some(Pool { pooling, index: layout.span(&self.shape), unpooled }))
+        let planes = [before, self.shape].map(|[_, height, width]| height * width * layout.lanes);
+        Ok(Some(Pool { pooling, index: layout.span(&self.shape), planes }))
     }
 }
 
@@ -237,8 +238,12 @@ impl Plan {
             });
         }
         let groups = samples.div_ceil(lanes);
-        let unpooled = |op: &Op| match op.kind {
-            Kind::Convolution { pool: Some(pool), .. } => pool.unpooled,
+        // The gradient by the input sums over all filters; the network's first layer has none, and a part is enough.
+        let unpooled = |op: &Op| match &op.kind {
+            Kind::Convolution { plan, pool: Some(_), .. } if op.layer == 0 => plan.part_len(),
+            Kind::Convolution { plan, pool: Some(pool), .. } => {
+                plan.geometry().weight()[0] * pool.planes[0]
+            }
             _ => 0,
         };
         Ok(Some(Self {

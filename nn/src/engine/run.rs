@@ -1,7 +1,7 @@
 //! A segment as it was planned.
 
 use super::plan::{Kind, Op, Plan, Pool, Span};
-use crate::kernels::activation::{relu, relu_backward, relu_in_place};
+use crate::kernels::activation::{relu, relu_backward};
 use crate::kernels::lanes::{self, Buffer};
 use crate::layers::{Layer, Mode, forget_frozen, learns, slice, slice_mut};
 use crate::{Element, kernels};
@@ -121,17 +121,20 @@ fn forward_op<T: Element>(
             plan.forward(x, &filters[span.range()], Some(bias), op.relu, y)
         }
         Kind::Convolution { plan, pool: Some(pool), filters: span, .. } => {
-            let Pool { pooling, index, unpooled: len } = pool;
+            let Pool { pooling, index, planes: [unpooled_plane, plane] } = pool;
             let [x, y, index] = get(memory, [op.input, op.output, *index]);
-            let unpooled = &mut unpooled[..*len];
-            plan.forward(x, &filters[span.range()], Some(bias), false, unpooled)?;
-            pooling.max_forward(unpooled, y, index)?;
-            // The same before the pooling or after it; here there is less of it.
-            if op.relu { relu_in_place(y) } else { Ok(()) }
+            for part in plan.parts() {
+                let unpooled = &mut unpooled[..part.len() * unpooled_plane];
+                let pooled = part.start * plane..part.end * plane;
+                plan.forward_part(part, x, &filters[span.range()], Some(bias), false, unpooled)?;
+                let (y, index) = (&mut y[pooled.clone()], &mut index[pooled]);
+                pooling.max_forward(unpooled, op.relu, y, index)?;
+            }
+            Ok(())
         }
         Kind::MaxPooling(Pool { pooling, index, .. }) => {
             let [x, y, index] = get(memory, [op.input, op.output, *index]);
-            pooling.max_forward(x, y, index)
+            pooling.max_forward(x, false, y, index)
         }
         Kind::AveragePooling(pooling) => {
             let [x, y] = get(memory, [op.input, op.output]);
@@ -223,28 +226,46 @@ fn backward_op<T: Element>(
     }
     match &op.kind {
         Kind::Convolution { plan, pool, filters: span, gradient } => {
-            let dy = match pool {
-                Some(Pool { pooling, index, unpooled: len }) => {
-                    let unpooled = &mut unpooled[..*len];
-                    let mask = op.relu.then_some(&memory[op.output.range()]);
-                    pooling.max_backward(dy, &memory[index.range()], mask, unpooled)?;
-                    unpooled
+            let (x, outputs) = (&memory[op.input.range()], plan.geometry().weight()[0]);
+            let mut sums = match gradients {
+                [] => None,
+                gradients => {
+                    let (dw, db) = gradients[*gradient..].split_at_mut(plan.gradient_len());
+                    Some((dw, &mut db[..outputs]))
                 }
-                None => dy,
             };
-            let x = &memory[op.input.range()];
-            if !gradients.is_empty() {
-                let (dw, db) = gradients[*gradient..].split_at_mut(plan.gradient_len());
-                let db = &mut db[..plan.geometry().weight()[0]];
-                plan.add_weight_gradient(x, dy, dw, db)?;
-            }
+            let dy = match pool {
+                Some(Pool { pooling, index, planes: [unpooled_plane, plane] }) => {
+                    let index = &memory[index.range()];
+                    for part in plan.parts() {
+                        // Where all of them are wanted afterwards, each has a place of its own.
+                        let at = if dx.is_empty() { 0 } else { part.start * unpooled_plane };
+                        let unpooled = &mut unpooled[at..][..part.len() * unpooled_plane];
+                        let pooled = part.start * plane..part.end * plane;
+                        pooling.max_backward(&dy[pooled.clone()], &index[pooled], unpooled)?;
+                        if let Some((dw, db)) = &mut sums {
+                            plan.add_weight_gradient_part(part, x, unpooled, dw, db)?;
+                        }
+                    }
+                    if dx.is_empty() {
+                        return Ok(());
+                    }
+                    &mut unpooled[..outputs * unpooled_plane]
+                }
+                None => {
+                    if let Some((dw, db)) = sums {
+                        plan.add_weight_gradient(x, dy, dw, db)?;
+                    }
+                    dy
+                }
+            };
             if dx.is_empty() {
                 return Ok(());
             }
             plan.backward_data(dy, &filters[span.range()], op.masks_input.then_some(x), dx)
         }
         Kind::MaxPooling(Pool { pooling, index, .. }) => {
-            pooling.max_backward(dy, &memory[index.range()], None, dx)
+            pooling.max_backward(dy, &memory[index.range()], dx)
         }
         Kind::AveragePooling(pooling) => pooling.average_backward(dy, dx),
         Kind::Relu => {
