@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kasoku import blocks, weights
+from kasoku import optimizer as book
 from kasoku._core import networks as _core
 from kasoku.functions import softmax
 
@@ -47,6 +48,9 @@ _CHUNK = 500
 
 #: Elements of a numerical gradient between two looks at Ctrl-C.
 _ELEMENTS = 64
+
+#: The book's optimizers, whose rules the network's own kernels know; their heirs may update otherwise.
+_BOOKS = (book.SGD, book.Momentum, book.Nesterov, book.AdaGrad, book.RMSprop, book.Adam)
 
 
 def _seed(seed: int | None) -> int:
@@ -209,8 +213,8 @@ class Network:
     ) -> float:
         """One step of training on a batch; returns the loss before it.
 
-        ``optimizer`` is a name (its state is kept from call to call; ``lr`` sets its learning rate), an :class:`Optimizer`,
-        or any object with the book's ``update(params, grads)``.
+        ``optimizer`` is a name (its state is kept from call to call; ``lr`` sets its learning rate), an :class:`Optimizer`, one
+        of :mod:`kasoku.optimizer` (as fast), or any other object with the book's ``update(params, grads)``.
         """
         return self._step(x, t, self._optimizer(optimizer, lr), None, 1.0)
 
@@ -418,6 +422,10 @@ class Network:
             return self._core.train_step(x, t, optimizer._core, step, factor)
         if step is not None:
             x, t = x[step.indices], t[step.indices]
+        if type(optimizer) in _BOOKS:
+            loss = self._book_step(x, t, optimizer, factor)
+            if loss is not None:
+                return loss
         loss, gradients = self._core.gradient(x, t)
         # The book's object updates the live arrays; the next call reads them.
         base = getattr(optimizer, "lr", None)
@@ -436,6 +444,15 @@ class Network:
             for name, value in kept.items():
                 params[name][...] = value
         self._core.set_step(self._core.step() + 1)
+        return loss
+
+    def _book_step(self, x: Any, t: Any, optimizer: Any, factor: float) -> float | None:
+        """One step by the kernels, with the state where the book's optimizer has it; None where they do not take it."""
+        if None in optimizer._rule(0.0)[2]:
+            optimizer._start(self.params)
+        loss = self._core.train_step_with(x, t, *optimizer._rule(optimizer.lr * factor))
+        if loss is not None:
+            optimizer._count()
         return loss
 
 

@@ -16,6 +16,16 @@ def _zeros(params):
 
 
 class _Optimizer:
+    def _start(self, params):
+        """Makes the state where there is none yet."""
+
+    def _rule(self, lr):
+        """The rule of :mod:`kasoku._core` that does the same: its name, its numbers and its state, dicts of arrays."""
+        raise NotImplementedError
+
+    def _count(self):
+        """After a step that :meth:`_rule` described."""
+
     def __repr__(self):
         numbers = (f"{name}={value}" for name, value in vars(self).items() if np.isscalar(value))
         return f"{type(self).__name__}({', '.join(numbers)})"
@@ -26,6 +36,9 @@ class SGD(_Optimizer):
 
     def __init__(self, lr=0.01):
         self.lr = lr
+
+    def _rule(self, lr):
+        return "sgd", [lr], []
 
     def update(self, params, grads):
         """One step. Raises KeyError for a parameter without gradient, ValueError where shapes differ."""
@@ -41,10 +54,16 @@ class Momentum(_Optimizer):
         self.momentum = momentum
         self.v = None
 
-    def update(self, params, grads):
-        """One step. Raises KeyError for a parameter without gradient, ValueError where shapes differ."""
+    def _start(self, params):
         if self.v is None:
             self.v = _zeros(params)
+
+    def _rule(self, lr):
+        return "momentum", [lr, self.momentum], [self.v]
+
+    def update(self, params, grads):
+        """One step. Raises KeyError for a parameter without gradient, ValueError where shapes differ."""
+        self._start(params)
         for key in _core.momentum(params, grads, self.v, self.lr, self.momentum):
             self.v[key] = self.momentum * self.v[key] - self.lr * grads[key]
             params[key] += self.v[key]
@@ -58,10 +77,16 @@ class Nesterov(_Optimizer):
         self.momentum = momentum
         self.v = None
 
-    def update(self, params, grads):
-        """One step. Raises KeyError for a parameter without gradient, ValueError where shapes differ."""
+    def _start(self, params):
         if self.v is None:
             self.v = _zeros(params)
+
+    def _rule(self, lr):
+        return "nesterov", [lr, self.momentum], [self.v]
+
+    def update(self, params, grads):
+        """One step. Raises KeyError for a parameter without gradient, ValueError where shapes differ."""
+        self._start(params)
         for key in _core.nesterov(params, grads, self.v, self.lr, self.momentum):
             params[key] += self.momentum * self.momentum * self.v[key]
             params[key] -= (1 + self.momentum) * self.lr * grads[key]
@@ -76,10 +101,16 @@ class AdaGrad(_Optimizer):
         self.lr = lr
         self.h = None
 
-    def update(self, params, grads):
-        """One step. Raises KeyError for a parameter without gradient, ValueError where shapes differ."""
+    def _start(self, params):
         if self.h is None:
             self.h = _zeros(params)
+
+    def _rule(self, lr):
+        return "adagrad", [lr], [self.h]
+
+    def update(self, params, grads):
+        """One step. Raises KeyError for a parameter without gradient, ValueError where shapes differ."""
+        self._start(params)
         for key in _core.adagrad(params, grads, self.h, self.lr):
             self.h[key] += grads[key] * grads[key]
             params[key] -= self.lr * grads[key] / (np.sqrt(self.h[key]) + _EPSILON)
@@ -93,10 +124,16 @@ class RMSprop(_Optimizer):
         self.decay_rate = decay_rate
         self.h = None
 
-    def update(self, params, grads):
-        """One step. Raises KeyError for a parameter without gradient, ValueError where shapes differ."""
+    def _start(self, params):
         if self.h is None:
             self.h = _zeros(params)
+
+    def _rule(self, lr):
+        return "rmsprop", [lr, self.decay_rate], [self.h]
+
+    def update(self, params, grads):
+        """One step. Raises KeyError for a parameter without gradient, ValueError where shapes differ."""
+        self._start(params)
         for key in _core.rmsprop(params, grads, self.h, self.lr, self.decay_rate):
             self.h[key] *= self.decay_rate
             self.h[key] += (1 - self.decay_rate) * grads[key] * grads[key]
@@ -114,10 +151,19 @@ class Adam(_Optimizer):
         self.m = None
         self.v = None
 
-    def update(self, params, grads):
-        """One step. Raises KeyError for a parameter without gradient, ValueError where shapes differ."""
+    def _start(self, params):
         if self.m is None:
             self.m, self.v = _zeros(params), _zeros(params)
+
+    def _rule(self, lr):
+        return "adam", [lr, self.beta1, self.beta2, self.iter + 1], [self.m, self.v]
+
+    def _count(self):
+        self.iter += 1
+
+    def update(self, params, grads):
+        """One step. Raises KeyError for a parameter without gradient, ValueError where shapes differ."""
+        self._start(params)
         step = self.iter + 1
         left = _core.adam(params, grads, self.m, self.v, self.lr, self.beta1, self.beta2, step)
         self.iter = step

@@ -18,7 +18,7 @@ const EPSILON: f64 = 1e-7;
 
 /// A rule with its numbers.
 #[derive(Debug, Clone, Copy)]
-enum Rule {
+pub(crate) enum Rule {
     Sgd { lr: f64 },
     Momentum { lr: f64, momentum: f64 },
     Nesterov { lr: f64, momentum: f64 },
@@ -28,8 +28,23 @@ enum Rule {
 }
 
 impl Rule {
+    /// The rule of a name and its numbers; `None` where there is no such rule.
+    pub(crate) fn of(name: &str, numbers: &[f64]) -> Option<Self> {
+        Some(match (name, numbers) {
+            ("sgd", &[lr]) => Self::Sgd { lr },
+            ("momentum", &[lr, momentum]) => Self::Momentum { lr, momentum },
+            ("nesterov", &[lr, momentum]) => Self::Nesterov { lr, momentum },
+            ("adagrad", &[lr]) => Self::AdaGrad { lr },
+            ("rmsprop", &[lr, decay_rate]) => Self::RmsProp { lr, decay_rate },
+            ("adam", &[lr, beta1, beta2, step]) => {
+                Self::Adam { lr, beta1, beta2, step: step as u64 }
+            }
+            _ => return None,
+        })
+    }
+
     /// One step of one parameter; `state` holds as many arrays as the rule has.
-    fn update<T: Float>(
+    pub(crate) fn update<T: Float>(
         self,
         p: &mut [T],
         g: &[T],

@@ -149,14 +149,48 @@ def test_the_same_seed_gives_the_same_network():
 def test_optimizers_of_both_kinds_agree(name):
     random = np.random.default_rng(0)
     x, t = random.random((20, 8)), np.arange(20) % 3
-    rust, python = (TwoLayerNet(8, 5, 3, 0.5, dtype="float64", seed=1) for _ in range(2))
-    ours, theirs = Optimizer(name.lower()), getattr(kasoku.optimizer, name)()
+    rust, python, by_hand = (
+        TwoLayerNet(8, 5, 3, 0.5, dtype="float64", seed=1) for _ in range(3)
+    )
+    ours, theirs, other = (
+        Optimizer(name.lower()),
+        *(getattr(kasoku.optimizer, name)() for _ in range(2)),
+    )
     for _ in range(5):
         assert rust.train_step(x, t, ours) == pytest.approx(
             python.train_step(x, t, theirs), rel=1e-9
         )
+        other.update(by_hand.params, by_hand.gradient(x, t))
     for key, value in rust.params.items():
         np.testing.assert_allclose(value, python.params[key], rtol=1e-9, atol=1e-12)
+    # The book's object has the state that it would have, and goes on by hand.
+    np.testing.assert_equal(vars(theirs), vars(other))
+    for network, optimizer in ((python, theirs), (by_hand, other)):
+        optimizer.update(network.params, network.gradient(x, t))
+    np.testing.assert_equal(python.params, by_hand.params)
+
+
+def test_an_heir_of_the_books_optimizer_updates_its_own_way():
+    class Halves(kasoku.optimizer.SGD):
+        def update(self, params, grads):
+            for value in params.values():
+                value *= 0.5
+
+    network, x, t = small(dtype="float64")[0]
+    before = {name: value.copy() for name, value in network.params.items()}
+    network.train_step(x, t, Halves())
+    for name, value in network.params.items():
+        np.testing.assert_array_equal(value, 0.5 * before[name])
+
+
+def test_the_books_optimizer_keeps_to_its_network():
+    momentum = kasoku.optimizer.Momentum()
+    (network, x, t), other = small()[0], TwoLayerNet(3, 2, 2)
+    other.train_step(np.ones((4, 3)), np.zeros(4, int), momentum)
+    before = {name: value.copy() for name, value in network.params.items()}
+    with pytest.raises((KeyError, ValueError)):
+        network.train_step(x, t, momentum)
+    np.testing.assert_equal(network.params, before)
 
 
 def test_optimizers():

@@ -3,7 +3,7 @@
 use kasoku_nn::gradient::H;
 use kasoku_nn::init::WeightInit;
 use kasoku_nn::kernels::conv::Window;
-use kasoku_nn::layers::Mode;
+use kasoku_nn::layers::{Mode, Parameter};
 use kasoku_nn::networks::{
     DeepConvNet, MultiLayerNet, MultiLayerNetExtend, Sequential, SimpleConvNet, TwoLayerNet,
 };
@@ -19,8 +19,9 @@ use super::layer::Layer;
 use super::optimizer::{Optimizer, Ruled};
 use super::shared::{Shared, check_names, check_shape, copies};
 use super::steps::Step;
-use crate::array::{Float, Input};
+use crate::array::{Float, InOut, Input};
 use crate::error::{Error, Result};
+use crate::optimizer::Rule;
 
 /// A network of either type.
 enum Typed {
@@ -198,6 +199,20 @@ impl Network {
     ) -> Result<f64> {
         let rows = step.map(|step| step.0.indices.as_slice());
         with_net!(self, net => net.train_step(x, t, optimizer, rows, factor))
+    }
+
+    /// One step of training by a rule of `kasoku.optimizer`, whose `states` hold an array for each parameter; the loss before it.
+    /// `None`, and nothing done, where the rule or an array is none that the kernels take.
+    fn train_step_with(
+        &self,
+        x: &Bound<'_, PyAny>,
+        t: &Bound<'_, PyAny>,
+        rule: &str,
+        numbers: Vec<f64>,
+        states: Vec<Bound<'_, PyAny>>,
+    ) -> Result<Option<f64>> {
+        let Some(rule) = Rule::of(rule, &numbers) else { return Ok(None) };
+        with_net!(self, net => net.train_step_with(x, t, rule, &states))
     }
 
     /// Everything that is saved, by name.
@@ -381,6 +396,44 @@ impl<T: Ruled> Shared<T> {
             })
         })?;
         Ok(loss.as_f64())
+    }
+
+    fn train_step_with(
+        &self,
+        x: &Bound<'_, PyAny>,
+        t: &Bound<'_, PyAny>,
+        rule: Rule,
+        states: &[Bound<'_, PyAny>],
+    ) -> Result<Option<f64>> {
+        let samples = samples::<T>(x, None)?;
+        let target = Target::<T>::new(t, samples.shape()[0], self.classes, None)?;
+        let mut borrowed = Vec::new();
+        for (name, shape) in &self.parameters {
+            for state in states {
+                let array = state.get_item(name).and_then(|array| Ok(InOut::<T>::new(&array)?));
+                match array {
+                    Ok(Some(array)) if array.shape() == shape => borrowed.push(array),
+                    _ => return Ok(None),
+                }
+            }
+        }
+        let mut states: Vec<&mut [T]> =
+            borrowed.iter_mut().map(InOut::slice_mut).collect::<Result<_>>()?;
+        let count = states.len() / self.parameters.len().max(1);
+        let loss = self.write(x.py(), |net| {
+            let loss = net.gradient(samples, target.labels())?;
+            for (index, (_, parameter)) in net.parameters_mut().into_iter().enumerate() {
+                let state = &mut states[index * count..][..count];
+                let Parameter { value, grad, frozen, .. } = parameter;
+                if let (false, Some(p), Some(g)) = (*frozen, value.as_slice_mut(), grad.as_slice())
+                {
+                    rule.update(p, g, state)?;
+                }
+            }
+            net.set_step(net.step() + 1);
+            Ok(loss)
+        })?;
+        Ok(Some(loss.as_f64()))
     }
 
     fn state<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
