@@ -19,7 +19,7 @@ mod private {
 }
 
 /// The number of a cell within its window: `u8` for windows of up to 256 cells, `u16` or `u32`.
-pub trait WindowIndex: private::Sealed + Copy + Default + Send + Sync + 'static {
+pub trait WindowIndex: private::Sealed + Copy + Default + Ord + Send + Sync + 'static {
     /// The largest number it holds.
     const MAX: usize;
 
@@ -164,9 +164,9 @@ pub fn max_pool_backward<T: Element, I: WindowIndex>(
 /// Checks that every index names a cell of its window that lies on the plane.
 fn check_index<I: WindowIndex>(op: &'static str, geometry: &Geometry, index: &[I]) -> Result<()> {
     // Vectors of maxima, not a search: the pass costs little beside the gradient's.
-    let largest = index.iter().map(|cell| cell.to_usize() as u32).fold(0, u32::max);
+    let largest = index.iter().copied().fold(I::default(), I::max).to_usize();
     let Window { size, pad, .. } = geometry.window;
-    let fits = index.is_empty() || (largest as usize) < geometry.window.area();
+    let fits = index.is_empty() || largest < geometry.window.area();
     if fits && pad == [0, 0] {
         return Ok(());
     }
@@ -212,59 +212,57 @@ impl<T: Element, I: WindowIndex> WithSimd for Double<'_, T, I> {
         let Self { geometry, dy, index, dx } = self;
         let &Geometry { width, out_h, out_w, .. } = geometry;
         let lanes = Vector::<T, S>::len();
-        let mut windows = dy.chunks_exact(out_w).zip(index.chunks_exact(out_w));
-        for dx in dx.chunks_exact_mut(geometry.plane_len()) {
+        for (plane, dx) in dx.chunks_exact_mut(geometry.plane_len()).enumerate() {
             let (rows, below) = dx.split_at_mut(2 * out_h * width);
             below.fill(T::zero());
-            for (rows, (dy, index)) in rows.chunks_exact_mut(2 * width).zip(&mut windows) {
-                let (upper, lower) = rows.split_at_mut(width);
-                let (upper, beside) = upper.split_at_mut(2 * out_w);
-                beside.fill(T::zero());
-                let (lower, beside) = lower.split_at_mut(2 * out_w);
-                beside.fill(T::zero());
-                let mut ox = 0;
-                while ox + lanes <= out_w {
-                    double(simd, dy, index, [upper, lower], ox);
-                    ox += lanes;
-                }
-                if ox < out_w && out_w >= lanes {
-                    // The last register again takes what the one before took.
-                    double(simd, dy, index, [upper, lower], out_w - lanes);
-                    ox = out_w;
-                }
-                for ox in ox..out_w {
-                    double(Scalar::new(), dy, index, [upper, lower], ox);
-                }
+            if width > 2 * out_w {
+                rows.chunks_exact_mut(width).for_each(|row| row[2 * out_w..].fill(T::zero()));
+            }
+            let first = plane * geometry.output_plane_len();
+            let in_registers = geometry.halve(
+                lanes,
+                #[inline(always)]
+                |at, to| double(simd, &dy[first + at..], &index[first + at..], dx, to, width),
+            );
+            if !in_registers {
+                let simd = Scalar::new();
+                geometry.halve(
+                    1,
+                    #[inline(always)]
+                    |at, to| double(simd, &dy[first + at..], &index[first + at..], dx, to, width),
+                );
             }
         }
     }
 }
 
-/// A register of windows from column `ox`.
+/// A register of windows, the first of `dy` and `index`: their upper rows are the registers at `to`, their lower ones those `width`
+/// elements on.
 #[inline(always)]
 fn double<T: Element, I: WindowIndex, S: Simd>(
     simd: S,
     dy: &[T],
     index: &[I],
-    rows: [&mut [T]; 2],
-    ox: usize,
+    dx: &mut [T],
+    to: [usize; 2],
+    width: usize,
 ) {
     let lanes = Vector::<T, S>::len();
     let mut cells = [T::zero(); MAX_LANES];
-    for (to, cell) in cells.iter_mut().zip(&index[ox..][..lanes]) {
+    for (to, cell) in cells.iter_mut().zip(&index[..lanes]) {
         // As a number: were denormals flushed, bits would compare equal.
         *to = T::of(cell.to_usize() as f64);
     }
     let (cells, zero) = (Vector::load(simd, &cells), Vector::zero(simd));
     // 0 + dy, as the definition has it: −0 becomes 0.
-    let dy = zero + Vector::load(simd, &dy[ox..]);
-    for (row, first) in rows.into_iter().zip([0.0, 2.0]) {
+    let dy = zero + Vector::load(simd, dy);
+    for row in 0..2 {
+        let first = 2.0 * row as f64;
         let even = cells.eq(cells.like(T::of(first))).select(dy, zero);
         let odd = cells.eq(cells.like(T::of(first + 1.0))).select(dy, zero);
         let [left, right] = even.interleave(odd);
-        let (to_left, to_right) = row[2 * ox..][..2 * lanes].split_at_mut(lanes);
-        left.store(to_left);
-        right.store(to_right);
+        left.store(&mut dx[to[0] + row * width..]);
+        right.store(&mut dx[to[1] + row * width..]);
     }
 }
 

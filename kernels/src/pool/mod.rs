@@ -82,6 +82,47 @@ impl Geometry {
         self.window == Window::new(2, 2).stride(2)
     }
 
+    /// Where [`Geometry::is_halving`]: calls `visit(at, from)` for registers of windows until all of a plane's have been in one, some
+    /// of them twice. `at` is where the first of a register's windows lies in y, and `from` where the upper rows of its
+    /// first half and of its second half lie in x: each half in a row of y, where those are whole halves. Returns false where
+    /// there are too few windows; in registers of one lane there never are.
+    #[inline(always)]
+    fn halve(&self, lanes: usize, mut visit: impl FnMut(usize, [usize; 2])) -> bool {
+        let &Self { width, out_h, out_w, .. } = self;
+        let half = lanes / 2;
+        if half > 0 && out_w.is_multiple_of(half) && out_h * out_w >= lanes {
+            let place = |at: usize| at / out_w * 2 * width + at % out_w * 2;
+            let (mut row, mut column) = (0, 0);
+            let mut next = || {
+                let from = row + 2 * column;
+                column += half;
+                if column == out_w {
+                    (row, column) = (row + 2 * width, 0);
+                }
+                from
+            };
+            for register in 0..out_h * out_w / lanes {
+                visit(register * lanes, [next(), next()]);
+            }
+            if !(out_h * out_w).is_multiple_of(lanes) {
+                let at = out_h * out_w - lanes;
+                visit(at, [place(at), place(at + half)]);
+            }
+            return true;
+        }
+        if out_w < lanes {
+            return false;
+        }
+        for oy in 0..out_h {
+            for register in 0..out_w.div_ceil(lanes) {
+                let ox = (register * lanes).min(out_w - lanes);
+                let from = 2 * (oy * width + ox);
+                visit(oy * out_w + ox, [from, from + lanes]);
+            }
+        }
+        true
+    }
+
     /// The rows of the windows of row `oy` of y that lie on the plane. Never empty.
     #[inline]
     fn rows_on_plane(&self, oy: usize) -> Range<usize> {

@@ -3,7 +3,7 @@
 //! Registers lie along a row of y, filled from a row of x for each cell of the windows; where 2×2
 //! windows lie side by side, every element is read once and pairs of registers are taken apart. A row
 //! need not end with a register: what the last one writes beyond the row is written again by those
-//! that follow. Windows over the border, and the last of a task, are taken one at a time by the same
+//! that follow (of 2×2 windows, see [`Geometry::halve`]). Windows over the border, and the last of a task, are taken one at a time by the same
 //! code, in registers of one element.
 
 use std::ops::Range;
@@ -76,48 +76,47 @@ impl<T: Element, P: Pooling<T>, Y: Output<T, P>> WithSimd for Halve<'_, T, P, Y>
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { geometry, pooling, x, mut y } = self;
-        let &Geometry { width, out_h, out_w, .. } = geometry;
-        let (lanes, y_len) = (Vector::<T, S>::len(), y.len());
-        let mut at = 0;
-        for plane in 0..x.len() / geometry.plane_len() {
-            for oy in 0..out_h {
-                let upper = plane * geometry.plane_len() + 2 * oy * width;
-                let (upper, lower) = (&x[upper..], &x[upper + width..]);
-                let mut ox = 0;
-                while ox < out_w && at + ox + lanes <= y_len && 2 * (ox + lanes) <= lower.len() {
-                    halve(simd, pooling, [&upper[2 * ox..], &lower[2 * ox..]], &mut y, at + ox);
-                    ox += lanes;
-                }
-                for ox in ox..out_w {
-                    let rows = [&upper[2 * ox..], &lower[2 * ox..]];
-                    halve(Scalar::new(), pooling, rows, &mut y, at + ox);
-                }
-                at += out_w;
+        let (lanes, width) = (Vector::<T, S>::len(), geometry.width);
+        for (plane, x) in x.chunks_exact(geometry.plane_len()).enumerate() {
+            let first = plane * geometry.output_plane_len();
+            let in_registers = geometry.halve(
+                lanes,
+                #[inline(always)]
+                |at, from| halve(simd, pooling, x, from, width, &mut y, first + at),
+            );
+            if !in_registers {
+                geometry.halve(
+                    1,
+                    #[inline(always)]
+                    |at, from| halve(Scalar::new(), pooling, x, from, width, &mut y, first + at),
+                );
             }
         }
     }
 }
 
-/// A register of windows, which begin with `rows`.
+/// A register of windows, whose upper rows are the registers at `from` and whose lower ones those `width` elements on.
 #[inline(always)]
 fn halve<T: Element, P: Pooling<T>, Y: Output<T, P>, S: Simd>(
     simd: S,
     pooling: P,
-    rows: [&[T]; 2],
+    x: &[T],
+    [left, right]: [usize; 2],
+    width: usize,
     y: &mut Y,
     at: usize,
 ) {
-    let ([a, b], [c, d]) = (load_pairs(simd, rows[0]), load_pairs(simd, rows[1]));
+    let [a, b] = load_pairs(simd, [&x[left..], &x[right..]]);
+    let [c, d] = load_pairs(simd, [&x[left + width..], &x[right + width..]]);
     let state = pooling.first(0, a);
     let state = pooling.next(state, 1, b);
     let state = pooling.next(state, 2, c);
     y.store(at, pooling.next(state, 3, d));
 }
 
-/// The even and the odd ones of the first elements of `x`.
+/// The even and the odd ones of two registers' elements.
 #[inline(always)]
-fn load_pairs<T: Element, S: Simd>(simd: S, x: &[T]) -> [Vector<T, S>; 2] {
-    let (left, right) = x[..2 * Vector::<T, S>::len()].split_at(Vector::<T, S>::len());
+fn load_pairs<T: Element, S: Simd>(simd: S, [left, right]: [&[T]; 2]) -> [Vector<T, S>; 2] {
     Vector::load(simd, left).deinterleave(Vector::load(simd, right))
 }
 
@@ -175,7 +174,7 @@ impl<T: Element, P: Pooling<T>, Y: Output<T, P>, const STRIDE: usize> WithSimd
 fn load<T: Element, S: Simd, const STRIDE: usize>(simd: S, x: &[T], stride: usize) -> Vector<T, S> {
     match STRIDE {
         1 => Vector::load(simd, x),
-        2 => load_pairs(simd, x)[0],
+        2 => load_pairs(simd, [x, &x[Vector::<T, S>::len()..]])[0],
         _ => {
             let mut strided = [T::zero(); MAX_LANES];
             for lane in 0..Vector::<T, S>::len() {
