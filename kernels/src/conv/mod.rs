@@ -5,12 +5,14 @@
 //! | 3×3, stride 1, 8 channels or more on both sides, a batch that fills lanes | `in_lanes.rs`: Winograd's filtering, samples in lanes | fewer than half of the multiplications |
 //! | anything else, stride 1, rows of a register or more | `forward.rs`, in place: a matrix product whose windows are read where they lie | nothing is copied but the image, once, with its padding |
 //! | anything else | `forward.rs`, packed: the same, windows copied into panels | windows of a register are not side by side |
+//! | gradient by x of up to 3 channels | `by_columns.rs`: the gradient of the column matrix, added up | as a product of 3 rows or fewer it would fill half a tile at most |
 //! | gradient by the weights, but for the first row | `backward_weight.rs`: a matrix product over the pixels | windows are read element by element where they lie |
 //!
 //! docs/conv.md derives all of them and has the measurements. By Winograd's filtering a NaN or an infinity reaches not only the
 //! outputs whose window sees it, but all four of their tile.
 
 mod backward_weight;
+mod by_columns;
 mod columns;
 mod forward;
 mod geometry;
@@ -74,6 +76,7 @@ pub fn backward_data<T: Element>(
     check_len(OP, "dx", dx, geometry.input_len())?;
     match InLanes::new::<T>(geometry)? {
         Some(in_lanes) => in_lanes.backward_data(dy, w, dx),
+        None if by_columns::is_best(geometry) => by_columns::backward_data(geometry, dy, w, dx),
         None => forward::backward_data(geometry, dy, w, dx),
     }
 }
