@@ -149,9 +149,7 @@ def test_the_same_seed_gives_the_same_network():
 def test_optimizers_of_both_kinds_agree(name):
     random = np.random.default_rng(0)
     x, t = random.random((20, 8)), np.arange(20) % 3
-    rust, python, by_hand = (
-        TwoLayerNet(8, 5, 3, 0.5, dtype="float64", seed=1) for _ in range(3)
-    )
+    rust, python, by_hand = (TwoLayerNet(8, 5, 3, 0.5, dtype="float64", seed=1) for _ in range(3))
     ours, theirs, other = (
         Optimizer(name.lower()),
         *(getattr(kasoku.optimizer, name)() for _ in range(2)),

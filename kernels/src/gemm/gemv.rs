@@ -1,4 +1,4 @@
-//! A matrix times a vector, or two, where the matrix lies row by row: dot products with each row, lanes along the depth. The
+//! A matrix times a vector, or a few, where the matrix lies row by row: dot products with each row, lanes along the depth. The
 //! matrix is read once, so nothing is packed. (A vector times such a matrix: `row.rs`.)
 #![allow(clippy::needless_range_loop)] // iterators over arrays are not always inlined, and then not vectorised
 
@@ -25,7 +25,7 @@ pub(super) fn is_row_by_row<T: Element>(matrix: &MatRef<'_, T>) -> bool {
     matrix.strides()[1] == 1 && matrix.cols() >= SHORTEST
 }
 
-/// C = finish(matrix · vectors) for m×k and k×n, n of 1 or [`VECTORS`].
+/// C = finish(matrix · vectors) for m×k and k×n, n of 1 to [`VECTORS`].
 ///
 /// # Safety
 /// - The rows of `matrix` must be contiguous, and as long as the columns of `vectors`.

@@ -1,4 +1,4 @@
-//! The last columns of C, where whole registers leave one or two: a register that holds no more takes as long as a full one, and a
+//! The last columns of C, where whole registers leave a few: a register that holds no more takes as long as a full one, and a
 //! tile of 50 columns as long as one of 56. As vectors of their own they cost what they are.
 
 use std::ops::RangeInclusive;
@@ -41,7 +41,7 @@ fn is_column_by_column<T: Element>(a: &MatRef<'_, T>) -> bool {
     a.strides()[0] == 1 && a.cols() >= gemv::SHORTEST && bytes <= Caches::of_machine().l2
 }
 
-/// C = finish(A·B), of one column or two.
+/// C = finish(A·B), of up to [`MOST`] columns.
 ///
 /// # Safety
 /// - A must be one that [`count`] accepts, of as many columns as B has rows.
