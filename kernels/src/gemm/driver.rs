@@ -233,6 +233,10 @@ impl<T: Element, P: PanelSource<T>> Side<'_, T, P> {
     }
 }
 
+/// Rows of C that a whole number of pages separates share few sets of the caches: so many at once, so that a panel's lines are
+/// still there when the next panel writes beside them.
+const PAGE: usize = 4096;
+const ROWS_OF_PAGES: usize = 24;
 /// Multiply-adds of a task, at least: a microsecond.
 pub(super) const TASK_WORK: usize = 1 << 15;
 /// Tasks that a block of C is cut into, where it is large enough: even for 4 cores, or 2 of which one is late.
@@ -280,23 +284,30 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Grid<'_, T, A, B> {
         let Self { depth, rows: all_rows, ref cols, c, .. } = *self;
         let [rows, width] = self.part(pool);
         let groups = cols.len().div_ceil(width);
+        let apart = c.strides[0].unsigned_abs() * size_of::<T>();
+        let at_once = match apart > 0 && apart.is_multiple_of(PAGE) {
+            true => ROWS_OF_PAGES.next_multiple_of(self.blocking.mr),
+            false => rows,
+        };
         pool.for_each(all_rows.div_ceil(rows) * groups, |task| {
             let (row, col) = (task / groups * rows, task % groups * width);
             let (rows, width) = (rows.min(all_rows - row), width.min(cols.len() - col));
             self.left.with(arch, 0, row..row + rows, |left| {
                 self.right.with(arch, cols.start, col..col + width, |right| {
-                    let block = Block {
-                        left,
-                        right,
-                        depth,
-                        rows,
-                        cols: width,
-                        row,
-                        col: cols.start + col,
-                        c,
-                    };
-                    // SAFETY: the caller's promises; the parts are disjoint.
-                    unsafe { block.compute(arch, finish) };
+                    for first in (0..rows).step_by(at_once) {
+                        let block = Block {
+                            left: left.starting_at(first),
+                            right,
+                            depth,
+                            rows: at_once.min(rows - first),
+                            cols: width,
+                            row: row + first,
+                            col: cols.start + col,
+                            c,
+                        };
+                        // SAFETY: the caller's promises; the parts are disjoint.
+                        unsafe { block.compute(arch, finish) };
+                    }
                 });
             });
         });

@@ -184,6 +184,8 @@ fn large_products_agree_with_the_definition() {
         ([512, 47, 33], [Layout::Columns, Layout::Rows, Layout::Rows]),
         ([512, 48, 33], [Layout::Columns, Layout::Rows, Layout::Rows]),
         ([1024, 300, 40], [Layout::Columns, Layout::Rows, Layout::Columns]),
+        // Rows of C whole pages apart.
+        ([100, 1024, 30], [Layout::Rows, Layout::Columns, Layout::Rows]),
         // Many rows that pass through L1 once.
         ([5000, 30, 25], [Layout::Rows, Layout::Rows, Layout::Rows]),
         ([1, 1000, 784], [Layout::Rows, Layout::Rows, Layout::Rows]),
