@@ -41,7 +41,7 @@ fn is_column_by_column<T: Element>(a: &MatRef<'_, T>) -> bool {
     a.strides()[0] == 1 && a.cols() >= gemv::SHORTEST && bytes <= Caches::of_machine().l2
 }
 
-/// C = finish(A·B), of up to [`MOST`] columns.
+/// C = finish(A·B), of up to [`MOST`] columns, in the blocks of the columns before them.
 ///
 /// # Safety
 /// - A must be one that [`count`] accepts, of as many columns as B has rows.
@@ -54,6 +54,7 @@ pub(super) unsafe fn compute<T: Element>(
     b: MatRef<'_, T>,
     c: Output<T>,
     finish: General<'_, T>,
+    blocking: Blocking,
 ) {
     // SAFETY: the caller's promises.
     unsafe {
@@ -68,6 +69,6 @@ pub(super) unsafe fn compute<T: Element>(
             c: c.t(),
             finish: finish.t(),
         }
-        .compute(arch, pool);
+        .compute_in(arch, pool, blocking);
     }
 }

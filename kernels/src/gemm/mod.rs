@@ -91,7 +91,7 @@ pub fn gemm_with<T: Element>(
     if whole < n {
         let finish = finish.starting_at_col(whole);
         // SAFETY: the last columns of C, an exclusive view without repeated elements; the epilogue was checked.
-        unsafe { leftover::compute(arch, pool, a, last, c.from(0, whole), finish) };
+        unsafe { leftover::compute(arch, pool, a, last, c.from(0, whole), finish, blocking) };
     }
     let (rows, columns) = (Dense(a), Dense(b.t()));
     let plan = Plan::of(a, b, &blocking);

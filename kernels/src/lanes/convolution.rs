@@ -208,10 +208,15 @@ impl Convolution {
         }
     }
 
+    /// Elements of the output's planes of so many filters.
+    fn planes_len(&self, filters: usize) -> usize {
+        let [_, _, height, width] = self.geometry.output();
+        filters * height * width * self.lanes
+    }
+
     /// Elements of a part's planes of the output, at most.
     pub fn part_len(&self) -> usize {
-        let filters = self.geometry.weight()[0];
-        self.lens()[1] / filters.max(1) * self.part().min(filters)
+        self.planes_len(self.part().min(self.geometry.weight()[0]))
     }
 
     /// Checks that `part` is one of [`Convolution::parts`], or all of them; gives the elements of its planes of the output.
@@ -221,7 +226,7 @@ impl Convolution {
             let problem = format!("filters {part:?} of {filters} are no part of this plan's");
             return Err(Error::Shape { op, problem });
         }
-        Ok(self.lens()[1] / filters.max(1) * part.len())
+        Ok(self.planes_len(part.len()))
     }
 
     /// y = x ∗ w + bias, then ReLU if `relu`, with w as [`Convolution::forward_filters`] prepared it.
