@@ -135,11 +135,11 @@ impl<'py> Job<'py> {
 }
 
 /// Updates every parameter that a kernel takes; returns the keys of the others.
-fn update<'py>(
+fn update_all<'py>(
     rule: Rule,
     params: &Bound<'py, PyDict>,
     grads: &Bound<'py, PyAny>,
-    states: &[&Bound<'py, PyAny>],
+    states: &[Bound<'py, PyAny>],
 ) -> Result<Vec<Bound<'py, PyAny>>> {
     let (mut single, mut double, mut left) = (Vec::new(), Vec::new(), Vec::new());
     let mut seen = HashSet::new();
@@ -181,76 +181,19 @@ fn run<T: Float>(py: Python<'_>, rule: Rule, jobs: &mut [Borrowed<'_, T>]) -> Re
 pub(crate) mod optimizer {
     use super::*;
 
-    /// p ← p − lr·g.
+    /// One step of the rule of this name with its numbers, which finds its `states` under the parameters' keys. Returns the keys of
+    /// what is left to NumPy.
     #[pyfunction]
-    fn sgd<'py>(
+    fn update<'py>(
         params: &Bound<'py, PyDict>,
         grads: &Bound<'py, PyAny>,
-        lr: f64,
+        rule: &str,
+        numbers: Vec<f64>,
+        states: Vec<Bound<'py, PyAny>>,
     ) -> Result<Vec<Bound<'py, PyAny>>> {
-        update(Rule::Sgd { lr }, params, grads, &[])
-    }
-
-    /// v ← momentum·v − lr·g, p ← p + v.
-    #[pyfunction]
-    fn momentum<'py>(
-        params: &Bound<'py, PyDict>,
-        grads: &Bound<'py, PyAny>,
-        v: &Bound<'py, PyAny>,
-        lr: f64,
-        momentum: f64,
-    ) -> Result<Vec<Bound<'py, PyAny>>> {
-        update(Rule::Momentum { lr, momentum }, params, grads, &[v])
-    }
-
-    /// v ← momentum·v − lr·g, p ← p + momentum·v − lr·g.
-    #[pyfunction]
-    fn nesterov<'py>(
-        params: &Bound<'py, PyDict>,
-        grads: &Bound<'py, PyAny>,
-        v: &Bound<'py, PyAny>,
-        lr: f64,
-        momentum: f64,
-    ) -> Result<Vec<Bound<'py, PyAny>>> {
-        update(Rule::Nesterov { lr, momentum }, params, grads, &[v])
-    }
-
-    /// h ← h + g², p ← p − lr·g/(√h + 1e-7).
-    #[pyfunction]
-    fn adagrad<'py>(
-        params: &Bound<'py, PyDict>,
-        grads: &Bound<'py, PyAny>,
-        h: &Bound<'py, PyAny>,
-        lr: f64,
-    ) -> Result<Vec<Bound<'py, PyAny>>> {
-        update(Rule::AdaGrad { lr }, params, grads, &[h])
-    }
-
-    /// h ← decay_rate·h + (1 − decay_rate)·g², p ← p − lr·g/(√h + 1e-7).
-    #[pyfunction]
-    fn rmsprop<'py>(
-        params: &Bound<'py, PyDict>,
-        grads: &Bound<'py, PyAny>,
-        h: &Bound<'py, PyAny>,
-        lr: f64,
-        decay_rate: f64,
-    ) -> Result<Vec<Bound<'py, PyAny>>> {
-        update(Rule::RmsProp { lr, decay_rate }, params, grads, &[h])
-    }
-
-    /// Step number `step`, from 1, of Adam.
-    #[pyfunction]
-    #[allow(clippy::too_many_arguments)] // the rule's numbers
-    fn adam<'py>(
-        params: &Bound<'py, PyDict>,
-        grads: &Bound<'py, PyAny>,
-        m: &Bound<'py, PyAny>,
-        v: &Bound<'py, PyAny>,
-        lr: f64,
-        beta1: f64,
-        beta2: f64,
-        step: u64,
-    ) -> Result<Vec<Bound<'py, PyAny>>> {
-        update(Rule::Adam { lr, beta1, beta2, step }, params, grads, &[m, v])
+        let unknown =
+            || Error::value(format!("there is no rule {rule:?} of the numbers {numbers:?}"));
+        let rule = Rule::of(rule, &numbers).ok_or_else(unknown)?;
+        update_all(rule, params, grads, &states)
     }
 }
