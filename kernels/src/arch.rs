@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use pulp::{Scalar, WithSimd};
 
+use crate::element::Element;
 use crate::error::{Error, Result};
 
 /// An instruction set kasoku has kernels for.
@@ -134,6 +135,19 @@ impl Arch {
     pub(crate) fn current() -> Result<Self> {
         let set = selected()?;
         Self::new(set).ok_or_else(|| InstructionSet::unavailable(set.name()))
+    }
+
+    /// Elements of a register.
+    pub(crate) fn lanes<T: Element>(self) -> usize {
+        match self {
+            Self::Scalar => T::lanes::<Scalar>(),
+            #[cfg(target_arch = "x86_64")]
+            Self::V3(_) => T::lanes::<pulp::x86::V3>(),
+            #[cfg(target_arch = "x86_64")]
+            Self::V4(_) => T::lanes::<pulp::x86::V4>(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => T::lanes::<pulp::aarch64::Neon>(),
+        }
     }
 
     /// Runs `kernel`, compiled for this instruction set. Call it once a task, not once an element.

@@ -73,9 +73,11 @@ pub(crate) struct Blocking {
 
 /// Depth of a block before it is evened out. Long, so that what a tile costs besides its sums (some 60 cycles: C is loaded and
 /// stored, the loop's end is mispredicted) is lost in it: 1024³ gained 5 % over 256, which keeps B's panel in half of L1.
-/// Longer panels stream from L2 beside A's, which the prefetchers hide: a step takes 6 cycles and 88 bytes. The same on every
-/// machine, so that results are.
-pub(super) const KC: usize = 640;
+/// Longer panels stream from L2 beside A's, which prefetching hides: a step takes 6 cycles and 88 bytes (f64: 112, and 3 % lost at
+/// 640). The same on every machine, so that results are.
+pub(super) const fn kc<T>() -> usize {
+    if size_of::<T>() > 4 { 448 } else { 640 }
+}
 /// A's block: a share of L2 that leaves room for what it is packed from, and for B's panels to stream through.
 const A_SHARE_OF_L2: usize = 8;
 /// B's block: a share of L3 that other cores leave alone, and no more than memory can be prefetched for.
@@ -96,8 +98,9 @@ impl Blocking {
                 let tile = Tile::of::<S>();
                 let lanes = T::lanes::<S>();
                 let (mr, nr) = (tile.rows, tile.vectors * lanes);
-                // Blocks of equal depth, as near to KC as can be: 961 becomes 481 + 480, not 640 + 321.
-                let blocks = ((self.depth + KC / 2) / KC).max(1);
+                // Blocks of equal depth, as near to it as can be: 961 becomes 481 + 480, not 640 + 321.
+                let most = const { kc::<T>() };
+                let blocks = ((self.depth + most / 2) / most).max(1);
                 let kc = self.depth.div_ceil(blocks).max(1);
                 let fitting = |bytes: usize, width: usize| {
                     (bytes / (kc * size_of::<T>())).next_multiple_of(width).max(width)

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::blocking::Blocking;
+use super::caches::Caches;
 use super::epilogue::General;
 use super::macrokernel::{Block, Output};
 use super::packing::{PanelSource, pack_panels, packed_len};
@@ -234,9 +235,10 @@ impl<T: Element, P: PanelSource<T>> Side<'_, T, P> {
 }
 
 /// Rows of C that a whole number of pages separates share few sets of the caches: so many at once, so that a panel's lines are
-/// still there when the next panel writes beside them.
+/// still there when the next panel writes beside them; twice as many where L2 has room.
 const PAGE: usize = 4096;
 const ROWS_OF_PAGES: usize = 24;
+const ROOMY_L2: usize = 1 << 20;
 /// Multiply-adds of a task, at least: a microsecond.
 pub(super) const TASK_WORK: usize = 1 << 15;
 /// Tasks that a block of C is cut into, where it is large enough: even for 4 cores, or 2 of which one is late.
@@ -286,7 +288,8 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Grid<'_, T, A, B> {
         let groups = cols.len().div_ceil(width);
         let apart = c.strides[0].unsigned_abs() * size_of::<T>();
         let at_once = match apart > 0 && apart.is_multiple_of(PAGE) {
-            true => ROWS_OF_PAGES.next_multiple_of(self.blocking.mr),
+            true if Caches::of_machine().l2 >= ROOMY_L2 => 2 * ROWS_OF_PAGES,
+            true => ROWS_OF_PAGES,
             false => rows,
         };
         pool.for_each(all_rows.div_ceil(rows) * groups, |task| {

@@ -2,10 +2,19 @@
 
 use pulp::Simd;
 
+use super::caches::LINE;
 use super::epilogue::{General, Kind};
 use super::panels::Steps;
 use crate::element::Element;
-use crate::simd::{Mask, Vector};
+use crate::simd::{Mask, Vector, prefetch};
+
+/// How many steps ahead B's lines are asked for. A deep panel streams from L2, or from L3 the first time, faster than the
+/// hardware sees it coming: 2048³ gained 3 % with AVX2, 10 % with AVX-512.
+const STEPS_AHEAD: usize = 16;
+
+/// Depth from which that is worth it, and registers of a tile: those of C's edges are few.
+const DEPTH_TO_PREFETCH: usize = 256;
+const TILE_TO_PREFETCH: usize = 12;
 
 /// Where a tile lies in C: rows `row_stride` apart, and a register's worth of columns for each of V.
 #[derive(Clone, Copy)]
@@ -45,26 +54,46 @@ pub(super) unsafe fn microkernel<
     finish: &General<'_, T>,
 ) {
     let lanes = Vector::<T, S>::len();
+    // The registers of B that begin a line each, where the panel is packed.
+    let line = (LINE / size_of::<T>() / lanes).max(1);
     let mut sums = [[Vector::zero(simd); V]; R];
-    for d in 0..depth {
-        // SAFETY: the panels are `depth` deep, the caller's promise.
-        unsafe {
-            let (a_step, b_step) = (a_steps.offset(d), b_steps.offset(d));
-            let b: [_; V] = std::array::from_fn(|j| {
-                let from = b[j].offset(b_step);
-                if CUT && j == V - 1 {
-                    Vector::load_masked(simd, mask, from)
-                } else {
-                    Vector::load_ptr(simd, from)
-                }
-            });
-            for (a, sums) in a.iter().zip(&mut sums) {
-                let a = Vector::splat(simd, *a.offset(a_step));
-                for (sum, b) in sums.iter_mut().zip(b) {
-                    *sum = a.mul_add(b, *sum);
+    macro_rules! step {
+        ($d:expr) => {
+            // SAFETY: the panels are `depth` deep, the caller's promise.
+            unsafe {
+                let (a_step, b_step) = (a_steps.offset($d), b_steps.offset($d));
+                let b: [_; V] = std::array::from_fn(|j| {
+                    let from = b[j].offset(b_step);
+                    if CUT && j == V - 1 {
+                        Vector::load_masked(simd, mask, from)
+                    } else {
+                        Vector::load_ptr(simd, from)
+                    }
+                });
+                for (a, sums) in a.iter().zip(&mut sums) {
+                    let a = Vector::splat(simd, *a.offset(a_step));
+                    for (sum, b) in sums.iter_mut().zip(b) {
+                        *sum = a.mul_add(b, *sum);
+                    }
                 }
             }
+        };
+    }
+    // Two loops, since a prefetch costs a shallow product 2 % for nothing.
+    let mut d = 0;
+    if const { R * V >= TILE_TO_PREFETCH && !CUT } && depth >= DEPTH_TO_PREFETCH {
+        while d < depth
+            && let Some(ahead) = b_steps.ahead(d + STEPS_AHEAD)
+        {
+            for j in (0..V).step_by(line) {
+                prefetch(b[j].wrapping_offset(ahead));
+            }
+            step!(d);
+            d += 1;
         }
+    }
+    for d in d..depth {
+        step!(d);
     }
     // One branch a tile, so that the plain kinds cost neither arithmetic nor kernels of their own.
     macro_rules! each_register {

@@ -27,13 +27,16 @@ use crate::element::Element;
 use crate::error::{Error, Result, check_len};
 use crate::parallel::Pool;
 use crate::view::{MatMut, MatRef};
-use blocking::Blocking;
+use blocking::{Blocking, kc};
 use driver::{Operand, Product};
 use packing::Dense;
+use panels::Strided;
 use plan::Plan;
 
 /// Multiply-adds below which a second thread costs more than it saves, even one that is awake.
 const PARALLEL_WORK: usize = 1 << 20;
+/// Multiply-adds above which it is worth planning what to pack, and how to cut C: that takes a tenth of a microsecond.
+const PLANNED_WORK: usize = 1 << 16;
 
 /// C = α·A·B + β·C, A of m×k, B of k×n, C of m×n, any strides (so a transpose is a view, [`MatRef::t`]).
 ///
@@ -65,7 +68,8 @@ pub fn gemm_with<T: Element>(
 ) -> Result<()> {
     let [m, n, k] = check(a.shape(), b.shape(), c.shape(), epilogue)?;
     let arch = Arch::current()?;
-    let pool = Pool::for_work(m.saturating_mul(n).saturating_mul(k), PARALLEL_WORK)?;
+    let work = m.saturating_mul(n).saturating_mul(k);
+    let pool = Pool::for_work(work, PARALLEL_WORK)?;
     let output = Output { start: c.as_mut_ptr(), strides: c.strides() };
     // Lanes run along C's columns, so those should be contiguous; where the rows are, or there is but one column, Cᵀ = Bᵀ·Aᵀ.
     let transposed = n == 1 || (m > 1 && c.strides()[1].abs() > c.strides()[0].abs());
@@ -84,8 +88,17 @@ pub fn gemm_with<T: Element>(
         // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
         return unsafe { row::compute(arch, a, b, c, finish) };
     }
-    let blocking = Blocking::of::<T>(arch, a.cols());
     let [m, n, k] = size;
+    if work <= PLANNED_WORK && k <= kc::<T>() && b.strides()[1] == 1 {
+        let lanes = arch.lanes::<T>();
+        let (left, right) = (Strided::rows(a, 0, 0), Strided::registers(b, 0, 0, lanes));
+        let block = Block { left, right, depth: k, rows: m, cols: n, row: 0, col: 0, c };
+        // SAFETY: operands in place, which hold the block; `c` is an exclusive view without repeated elements, the epilogue was
+        // checked.
+        unsafe { block.compute(arch, finish) };
+        return Ok(());
+    }
+    let blocking = Blocking::of::<T>(arch, k);
     let whole = n - leftover::count(&a, n, &blocking);
     let (size, (b, last)) = ([m, whole, k], b.split_cols(whole));
     if whole < n {

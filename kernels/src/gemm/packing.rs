@@ -143,10 +143,15 @@ impl<T: Element> Dense<'_, T> {
         depth: Range<usize>,
     ) {
         let (side, row) = (T::SIDE, self.0.strides()[0]);
-        let mut done = 0;
         // What a square writes beyond the panel's width, the first square or the next depth overwrites: so the last
-        // square comes first, and one more depth must follow.
-        while done + side < depth.len() {
+        // square comes first, and where there is such a thing, one more depth must follow.
+        let by_squares = depth.len() - usize::from(!width.is_multiple_of(side));
+        if by_squares < side {
+            return self.pack_any(panel, width, lines, depth);
+        }
+        for done in (0..by_squares).step_by(side) {
+            // The last squares may begin among the depths of those before them.
+            let done = done.min(by_squares - side);
             for at in (0..width).step_by(side).rev() {
                 let (first, rows) = (lines.start + at, lines.len().saturating_sub(at).min(side));
                 let from = self.0.at(first.min(lines.end - 1), depth.start + done);
@@ -155,8 +160,8 @@ impl<T: Element> Dense<'_, T> {
                     prefetch(from.wrapping_offset((width + i) as isize * row));
                 }
                 // SAFETY: `rows` lines and `side` depths from here on lie within the matrix, checked in `pack`; the last step
-                // ends `side` elements after its beginning at most, and a whole depth, if not a whole
-                // square, follows in the panel: width·(done + side + 1) <= panel.len().
+                // ends within the panel, or `side` elements after its beginning at most, and then a whole depth follows:
+                // width·(done + side + 1) <= panel.len().
                 let turned = unsafe {
                     let to = panel.as_mut_ptr().add(done * width + at);
                     T::transpose(simd, from, row, rows, to, width)
@@ -165,9 +170,9 @@ impl<T: Element> Dense<'_, T> {
                     return self.pack_any(panel, width, lines, depth);
                 }
             }
-            done += side;
         }
-        self.pack_any(&mut panel[done * width..], width, lines, depth.start + done..depth.end);
+        let left = depth.start + by_squares..depth.end;
+        self.pack_any(&mut panel[by_squares * width..], width, lines, left);
     }
 
     /// Any lines, element by element.

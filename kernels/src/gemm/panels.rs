@@ -14,6 +14,9 @@ pub trait Steps: Copy {
     /// # Safety
     /// - `d` must be below the depth of the panel.
     unsafe fn offset(self, d: usize) -> isize;
+
+    /// The offset of a depth that may lie beyond the panel, to prefetch it; `None` where only a table would tell.
+    fn ahead(self, d: usize) -> Option<isize>;
 }
 
 /// Steps of the same length.
@@ -24,6 +27,11 @@ impl Steps for Even {
     #[inline(always)]
     unsafe fn offset(self, d: usize) -> isize {
         d as isize * self.0
+    }
+
+    #[inline(always)]
+    fn ahead(self, d: usize) -> Option<isize> {
+        Some(d as isize * self.0)
     }
 }
 
@@ -36,6 +44,11 @@ impl Steps for Listed {
     unsafe fn offset(self, d: usize) -> isize {
         // SAFETY: the table is as long as the panel is deep, and `d` is within it; offsets lie within a slice.
         unsafe { *self.0.add(d) as isize }
+    }
+
+    #[inline(always)]
+    fn ahead(self, _d: usize) -> Option<isize> {
+        None
     }
 }
 

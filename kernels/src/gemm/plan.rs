@@ -1,6 +1,6 @@
 //! Which operands are packed, decided by their shapes and strides alone.
 
-use super::blocking::{Blocking, KC};
+use super::blocking::{Blocking, kc};
 use super::caches::{Caches, LINE, lines_of_l1};
 use crate::element::Element;
 use crate::view::MatRef;
@@ -56,7 +56,7 @@ impl Plan {
             && if line < step {
                 n >= COLUMNS_TO_PACK_COLUMNS_OF_A
                     || lines_of_l1(step * size_of::<T>()) <= FEW_LINES
-                    || step * size_of::<T>() * a.cols().min(KC) > REACH_OF_TLB
+                    || step * size_of::<T>() * a.cols().min(kc::<T>()) > REACH_OF_TLB
             } else {
                 n >= COLUMNS_TO_PACK_ROWS_OF_A
             }
