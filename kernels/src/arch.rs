@@ -150,6 +150,15 @@ impl Arch {
         }
     }
 
+    /// The instruction set whose registers have 256 bits, where this one's have more.
+    pub(crate) fn of_256_bits(self) -> Self {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::V4(simd) => Self::V3(*simd),
+            other => other,
+        }
+    }
+
     /// Runs `kernel`, compiled for this instruction set. Call it once a task, not once an element.
     #[inline]
     pub(crate) fn dispatch<K: WithSimd>(self, kernel: K) -> K::Output {

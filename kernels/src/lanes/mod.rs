@@ -15,6 +15,7 @@ mod convolution;
 mod correlate;
 mod offsets;
 mod pool;
+mod pooled;
 mod stretch;
 mod sum;
 mod transpose;
@@ -25,11 +26,10 @@ pub use crate::workspace::with_scratch;
 pub use buffer::Buffer;
 pub use convolution::Convolution;
 pub use pool::Pooling;
+pub use pooled::PooledGradient;
 pub use stretch::{Stretches, for_each_stretch};
 pub use sum::sum_stretches;
 pub use transpose::{gather, scatter};
-
-use pulp::{Simd, WithSimd};
 
 use crate::arch::Arch;
 use crate::element::Element;
@@ -40,26 +40,13 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::InstructionSet`] where `KASOKU_SIMD` names one the machine lacks.
 pub fn count<T: Element>() -> Result<usize> {
-    Ok(count_of::<T>(Arch::current()?))
-}
-
-fn count_of<T: Element>(arch: Arch) -> usize {
-    struct Count<T>(std::marker::PhantomData<T>);
-    impl<T: Element> WithSimd for Count<T> {
-        type Output = usize;
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> usize {
-            T::lanes::<S>()
-        }
-    }
-    arch.dispatch(Count::<T>(std::marker::PhantomData))
+    Ok(Arch::current()?.lanes::<T>())
 }
 
 /// The instruction set in use, which must have the lanes that an operation was planned for.
 fn arch_of<T: Element>(op: &'static str, planned: usize) -> Result<Arch> {
     let arch = Arch::current()?;
-    let found = count_of::<T>(arch);
+    let found = arch.lanes::<T>();
     if found == planned {
         return Ok(arch);
     }

@@ -43,6 +43,18 @@ impl Pooling {
         self.output
     }
 
+    pub(super) fn input(&self) -> [usize; 3] {
+        self.input
+    }
+
+    pub(super) fn window(&self) -> Window {
+        self.window
+    }
+
+    pub(super) fn lanes(&self) -> usize {
+        self.lanes
+    }
+
     /// Elements of the planes of input and output, of as many channels as `y` has.
     fn lens<T>(&self, y: &[T]) -> [usize; 2] {
         let [x_plane, y_plane] =

@@ -3,7 +3,7 @@
 use crate::common::{self, assert_close_at, integers, len, nans, on_any_threads, random};
 use crate::shapes::{CONVOLUTIONS, Convolution as Shape};
 use kasoku_kernels::conv::{ConvGeometry, Window};
-use kasoku_kernels::lanes::{self, Buffer, Convolution, Pooling};
+use kasoku_kernels::lanes::{self, Buffer, Convolution, PooledGradient, Pooling};
 use kasoku_kernels::{Element, Error, reference};
 use proptest::prelude::*;
 
@@ -167,6 +167,37 @@ fn check_pooling<T: Element>(input: [usize; 3], window: Window, seed: u64) {
     assert_close_at(&found, &expected_dx, &scale, 2.0, "average backward");
 }
 
+/// Whether there is a plan, which then gives the same sums as the gradient spread over the planes.
+fn check_pooled_gradient<T: Element>(geometry: &ConvGeometry, pool: Window, seed: u64) -> bool {
+    let [_, channels, height, width] = geometry.input();
+    let [_, filters, out_h, out_w] = geometry.output();
+    let window = geometry.window();
+    let conv = Convolution::direct::<T>([channels, height, width], filters, window).unwrap();
+    let pooling = Pooling::new::<T>([filters, out_h, out_w], pool).unwrap();
+    let Some(plan) = PooledGradient::new::<T>(&conv, &pooling).unwrap() else { return false };
+    let lanes = lanes::count::<T>().unwrap();
+    let samples = 1 + seed as usize % lanes;
+    let (inputs, planes) = (channels * height * width, filters * out_h * out_w);
+    let outputs = pooling.output().iter().product();
+    let x = gathered(&integers::<T>(samples * inputs, seed), inputs);
+    let pooled = integers::<T>(planes * lanes, seed + 1);
+    let dy = integers::<T>(samples * outputs, seed + 2);
+    let relu = seed.is_multiple_of(3);
+    let (mut y, mut index) = (nans(outputs * lanes), nans(outputs * lanes));
+    pooling.max_forward(&pooled, relu, &mut y, &mut index).unwrap();
+
+    let mut spread = nans(planes * lanes);
+    pooling.max_backward(&gathered(&dy, outputs), &index, &mut spread).unwrap();
+    let before = integers::<T>(len(geometry.weight()) + filters, seed + 3);
+    let (mut expected, mut found) = (before.clone(), before);
+    let (dw, db) = expected.split_at_mut(len(geometry.weight()));
+    conv.add_weight_gradient(&x, &spread, dw, db).unwrap();
+    let (dw, db) = found.split_at_mut(len(geometry.weight()));
+    plan.add(&x, &dy, &index, dw, db).unwrap();
+    assert!(found == expected, "{} pooled gradient {geometry:?} {pool:?}", T::NAME);
+    true
+}
+
 /// Any geometry, batches of up to three lane groups of most instruction sets.
 fn geometry() -> impl Strategy<Value = ConvGeometry> {
     let window = ([1usize..6, 1usize..6], [1usize..4, 1usize..4], [0usize..4, 0usize..4]);
@@ -207,6 +238,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
+    fn the_gradient_of_pooled_windows_agrees_with_that_of_planes(
+        geometry in geometry(), size in 1usize..5, stride in 1usize..4, pad in 0usize..2, seed in 0u64..1 << 40,
+    ) {
+        let pool = Window::new(size, size).stride(stride).pad(pad.min(size - 1));
+        let [_, _, height, width] = geometry.output();
+        prop_assume!(pool.output([height, width]).is_ok());
+        check_pooled_gradient::<f32>(&geometry, pool, seed);
+        check_pooled_gradient::<f64>(&geometry, pool, seed);
+    }
+
+    #[test]
     fn convolution_by_winograds_filtering_agrees_with_the_definition(
         input in (1usize..10, 8usize..27, 1usize..12, 1usize..12),
         filters in 8usize..40,
@@ -232,6 +274,16 @@ fn the_books_layers_agree_with_the_definition() {
     for seed in 0..3 {
         check_pooling::<f32>([30, 24, 24], Window::new(2, 2).stride(2), seed);
         check_pooling::<f64>([3, 6, 4], Window::new(2, 2).stride(2), seed);
+    }
+}
+
+#[test]
+fn the_books_pooled_gradient_agrees_with_that_of_planes() {
+    let geometry = ConvGeometry::new([1, 1, 28, 28], 30, Window::new(5, 5)).unwrap();
+    for seed in 0..16 {
+        let pool = Window::new(2, 2).stride(2);
+        let planned = check_pooled_gradient::<f32>(&geometry, pool, seed);
+        assert_eq!(planned, (2..16).contains(&lanes::count::<f32>().unwrap()));
     }
 }
 
@@ -366,4 +418,19 @@ fn what_does_not_fit_is_an_error() {
     assert!(plan.backward_filters(&w, &mut [0.0; 17]).is_err());
     assert!(y.iter().all(|&y| y == 7.0), "a call that fails writes nothing");
     assert!(Pooling::new::<f32>([1, 4, 4], Window::new(2, 2).pad(2)).is_err());
+
+    let conv = Convolution::new::<f64>([1, 8, 8], 2, Window::new(5, 5)).unwrap();
+    let pooling = Pooling::new::<f64>([2, 4, 4], Window::new(2, 2).stride(2)).unwrap();
+    let Some(plan) = PooledGradient::new::<f64>(&conv, &pooling).unwrap() else { return };
+    let lanes = lanes::count::<f64>().unwrap();
+    let (x, index, dy) = (vec![0.0; 64 * lanes], vec![0.0; 8 * lanes], [1.0; 16]);
+    let (mut dw, mut db) = ([7.0; 50], [7.0; 2]);
+    let mut add = |x: &[f64], dy: &[f64], index: &[f64], len: usize| {
+        plan.add(x, dy, index, &mut dw[..len], &mut db).is_err()
+    };
+    assert!(add(&x[1..], &dy, &index, 50) && add(&x, &dy[1..], &index, 50));
+    assert!(add(&x, &dy, &index[1..], 50) && add(&x, &dy, &index, 49));
+    assert!(dw == [7.0; 50] && db == [7.0; 2]);
+    let other = Pooling::new::<f64>([2, 4, 5], Window::new(2, 2)).unwrap();
+    assert!(PooledGradient::new::<f64>(&conv, &other).is_err());
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::kernels::conv::Window;
-use crate::kernels::lanes::{self, Convolution, Pooling};
+use crate::kernels::lanes::{self, Convolution, PooledGradient, Pooling};
 use crate::layers::{Layer, Operation};
 use crate::{Element, Result};
 
@@ -88,6 +88,8 @@ pub(super) struct Plan {
     pub(super) gradient_span: usize,
     /// The longest part of a convolution's output, or of its gradient, before the pooling.
     pub(super) unpooled: usize,
+    /// The gradient by the weights where a single operation is all there is, and this is the better way to it.
+    pub(super) pooled_gradient: Option<PooledGradient>,
     /// Of all weights, prepared for a pass.
     pub(super) filters_len: usize,
     /// Of the gradients by all weights and biases.
@@ -246,6 +248,12 @@ impl Plan {
             }
             _ => 0,
         };
+        let pooled_gradient = match ops.as_slice() {
+            [Op { kind: Kind::Convolution { plan, pool: Some(pool), .. }, .. }] => {
+                PooledGradient::new::<T>(plan, &pool.pooling)?
+            }
+            _ => None,
+        };
         Ok(Some(Self {
             layers: first..ahead.at,
             input_shape: input.to_vec(),
@@ -257,6 +265,7 @@ impl Plan {
             group_len: layout.end,
             gradient_span: ops.iter().map(|op| op.input.len.max(op.output.len)).max().unwrap_or(0),
             unpooled: ops.iter().map(unpooled).max().unwrap_or(0),
+            pooled_gradient,
             filters_len,
             gradient_len,
             element_bytes: size_of::<T>(),
@@ -323,6 +332,9 @@ impl fmt::Display for Plan {
             let shape = format!("{:?}", op.shape);
             let flops = op.flops * *samples as f64 / 1e6;
             writeln!(f, "  {:<44} {shape:>14} {:>12} {flops:>12.1}", op.name, kib(op.output.len))?;
+        }
+        if self.pooled_gradient.is_some() {
+            writeln!(f, "  on the way back: the pixels that won their windows, sample by sample")?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::plan::{Kind, Op, Plan, Pool, Span};
 use crate::kernels::activation::{relu, relu_backward};
-use crate::kernels::lanes::{self, Buffer};
+use crate::kernels::lanes::{self, Buffer, PooledGradient};
 use crate::layers::{Layer, Mode, forget_frozen, learns, slice, slice_mut};
 use crate::{Element, kernels};
 
@@ -164,6 +164,8 @@ pub(super) fn backward<T: Element>(
     if memory.gradients.len() < plan.tasks() * plan.gradient_len {
         memory.gradients = Buffer::new(plan.tasks() * plan.gradient_len);
     }
+    // Whether the gradient by the weights is all that is wanted.
+    let alone = dx.is_empty() && learn.iter().all(|&learns| learns);
     let widths = [plan.group_len, plan.lanes * inputs].map(|len| len * plan.task_groups);
     let slices = [
         (&mut memory.groups[..], widths[0]),
@@ -180,6 +182,10 @@ pub(super) fn backward<T: Element>(
             let memories = kept.chunks_exact_mut(plan.group_len);
             for (group, memory) in plan.groups_of(task).zip(memories) {
                 let dy = &dy[plan.part(group, outputs)];
+                if let ([op], Some(pooled), true) = (&plan.ops[..], &plan.pooled_gradient, alone) {
+                    add_pooled_gradient(op, pooled, memory, dy, gradients)?;
+                    continue;
+                }
                 lanes::gather(dy, outputs, &mut dy_here[..outputs * plan.lanes])?;
                 for (op, &learns) in plan.ops.iter().zip(&learn).rev() {
                     if op.layer < first {
@@ -208,6 +214,22 @@ pub(super) fn backward<T: Element>(
         forget_frozen([w, b]);
     }
     Ok(())
+}
+
+/// Adds the gradients by the weights of a convolution and the pooling behind it; `dy` are samples in rows.
+fn add_pooled_gradient<T: Element>(
+    op: &Op,
+    pooled: &PooledGradient,
+    memory: &[T],
+    dy: &[T],
+    gradients: &mut [T],
+) -> kernels::Result<()> {
+    let Kind::Convolution { plan, pool: Some(Pool { index, .. }), gradient, .. } = &op.kind else {
+        return Ok(());
+    };
+    let (dw, db) = gradients[*gradient..].split_at_mut(plan.gradient_len());
+    let db = &mut db[..plan.geometry().weight()[0]];
+    pooled.add(&memory[op.input.range()], dy, &memory[index.range()], dw, db)
 }
 
 /// The gradient by the input, from dy to dx (empty where nobody needs it); adds those by the weights to `gradients` (empty where

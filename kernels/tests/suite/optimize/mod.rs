@@ -133,6 +133,25 @@ fn weight_decay_moves_a_parameter_whose_gradient_is_zero() {
     }
 }
 
+/// Denormal numbers are slow, and where gradients vanish means would stay among them for good.
+#[test]
+fn what_vanishes_becomes_zero() {
+    for (name, update, twin) in rules::<f32>(0.0) {
+        let (mut state, mut expected) =
+            ([[0.5f32; 4], [0.0; 4], [0.0; 4]], [[0.5f32; 4], [0.0; 4], [0.0; 4]]);
+        for step in 1..=3000 {
+            let g = if step == 1 { [0.5, -0.5, 1e-21, 1e-30] } else { [0.0, 1e-21, -1e-21, 1e-30] };
+            let [p, a, b] = &mut state;
+            update(step, p, &g, a, b).unwrap();
+            let [p, a, b] = &mut expected;
+            twin(step, p, &g, a, b);
+        }
+        let means = state[1..].iter().flatten();
+        assert!(means.clone().all(|mean| !mean.is_subnormal()), "{name} {state:?}");
+        assert_close_at(&state[0], &expected[0], &[2.0; 4], 3000.0, name);
+    }
+}
+
 #[test]
 fn slices_of_other_lengths_and_step_zero_are_errors() {
     for (name, update, _) in rules::<f32>(0.0) {
