@@ -136,10 +136,14 @@ impl Convolution {
         [self.geometry.input_len(), self.geometry.output_len()].map(|len| len * self.lanes)
     }
 
-    /// For the work of a pass.
-    fn pool(&self) -> Result<Pool> {
+    /// Multiply-adds of a pass for a lane group.
+    pub fn work(&self) -> usize {
         let [filters, channels, ..] = self.geometry.weight();
-        Pool::for_work(filters * channels * self.products, PARALLEL_WORK)
+        filters * channels * self.products * self.lanes
+    }
+
+    fn pool(&self) -> Result<Pool> {
+        Pool::for_work(self.work() / self.lanes, PARALLEL_WORK)
     }
 
     /// Elements of the weights prepared for a pass.

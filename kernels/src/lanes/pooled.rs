@@ -8,10 +8,12 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::transpose::Turn;
 use super::{Convolution, Pooling, arch_of, scatter};
 use crate::conv::{ConvGeometry, Window};
 use crate::element::Element;
 use crate::error::{Error, Result, check_len};
+use crate::parallel::{Pool, Rows};
 use crate::simd::Vector;
 use crate::workspace::with_scratch;
 
@@ -22,6 +24,8 @@ const SUMS: usize = 12;
 const FILTERS: usize = 4;
 /// Filters whose places are found at a time: they stay in L2, and a sample's planes in L1 for all of them.
 const BLOCK: usize = 8;
+/// Multiply-adds (of elements) below which a call stays on its thread.
+const PARALLEL_WORK: usize = 1 << 20;
 /// Bytes of a line of the cache.
 const LINE: usize = 64;
 
@@ -126,16 +130,12 @@ impl PooledGradient {
         check_len(OP, "db", db, filters)?;
         let arch = arch_of::<T>(OP, lanes)?;
         let (image, sample_len) = (self.geometry.input_len(), self.sample_len());
-        let (block, table) = (BLOCK.min(filters), self.places.len());
-        let places_len = block * windows * lanes;
-        let lens =
-            [lanes * sample_len, lanes * image, table, places_len, places_len, FILTERS * windows];
-        with_scratch(lens.iter().sum(), |mut scratch| {
-            let [planes, images, numbers, in_lanes, places, gradients] = lens.map(|len| {
-                let (part, left) = std::mem::take(&mut scratch).split_at_mut(len);
-                scratch = left;
-                part
-            });
+        let (weights, table) = (channels * rows * columns, self.places.len());
+        let work = samples * windows * self.geometry.weight_len();
+        let pool = Pool::for_work(work, PARALLEL_WORK)?;
+        let lens = [lanes * sample_len, lanes * image, table];
+        with_scratch(lens.iter().sum(), |scratch| {
+            let [planes, images, numbers] = split(scratch, lens);
             scatter(x, image, &mut images[..samples * image])?;
             for (image, planes) in
                 images.chunks_exact(image).zip(planes.chunks_exact_mut(sample_len))
@@ -145,27 +145,32 @@ impl PooledGradient {
             for (number, &place) in numbers.iter_mut().zip(&self.places) {
                 *number = to_number(place as usize);
             }
-            let numbers = &*numbers;
-            for first in (0..filters).step_by(block) {
-                let count = block.min(filters - first);
-                let (here, weights) =
-                    (first * windows..(first + count) * windows, channels * rows * columns);
+            let (planes, numbers) = (&*planes, &*numbers);
+            let sums = (Rows::new(gradient, filters, weights), db);
+            pool.for_each_part(sums, BLOCK, |number, (gradient, db)| {
+                let first = number * BLOCK * windows;
+                let here = first..first + db.len() * windows;
                 let index = &index[here.start * lanes..here.end * lanes];
-                let (in_lanes, places) =
-                    (&mut in_lanes[..index.len()], &mut places[..samples * here.len()]);
-                arch.dispatch(Places { numbers, cells: self.cells, index, places: in_lanes });
-                scatter(in_lanes, here.len(), places)?;
-                arch.of_256_bits().dispatch(Add {
-                    plan: self,
-                    planes,
-                    dy,
-                    dy_first: here.start,
-                    places,
-                    gradients,
-                    gradient: &mut gradient[first * weights..(first + count) * weights],
-                    db: &mut db[first..first + count],
+                let lens = [index.len(), samples * here.len(), FILTERS * windows];
+                with_scratch(lens.iter().sum(), |scratch| {
+                    let [in_lanes, places, gradients] = split(scratch, lens);
+                    let to = &mut *in_lanes;
+                    arch.dispatch(Places { numbers, cells: self.cells, index, places: to });
+                    let size = [here.len(), samples];
+                    let (from, to, step) = (&*in_lanes, &mut *places, here.len());
+                    arch.dispatch(Turn { from, row: lanes, to, step, size });
+                    arch.of_256_bits().dispatch(Add {
+                        plan: self,
+                        planes,
+                        dy,
+                        dy_first: here.start,
+                        places,
+                        gradients,
+                        gradient: gradient.data,
+                        db,
+                    });
                 });
-            }
+            });
             Ok(())
         })
     }
@@ -196,6 +201,15 @@ impl PooledGradient {
         }
         planes.copy_within(..copy, copy + self.row_lanes);
     }
+}
+
+/// Parts of a scratch that has as many elements.
+fn split<T, const N: usize>(mut scratch: &mut [T], lens: [usize; N]) -> [&mut [T]; N] {
+    lens.map(|len| {
+        let (part, left) = std::mem::take(&mut scratch).split_at_mut(len);
+        scratch = left;
+        part
+    })
 }
 
 /// A place that is none, beyond all planes.

@@ -7,7 +7,7 @@ use crate::parallel::{Parts, Pool};
 use crate::threads::num_threads;
 
 /// Multiply-adds below which tasks stay on the calling thread.
-const PARALLEL_WORK: usize = 1 << 20;
+const PARALLEL_WORK: usize = 1 << 19;
 
 /// A slice and the width of the stretches that tasks take of it. What is left for the last one may be shorter.
 pub type Stretches<'a, T> = (&'a mut [T], usize);

@@ -283,7 +283,7 @@ fn the_books_pooled_gradient_agrees_with_that_of_planes() {
     for seed in 0..16 {
         let pool = Window::new(2, 2).stride(2);
         let planned = check_pooled_gradient::<f32>(&geometry, pool, seed);
-        assert_eq!(planned, (2..16).contains(&lanes::count::<f32>().unwrap()));
+        assert_eq!(planned, lanes::count::<f32>().unwrap() > 1);
     }
 }
 

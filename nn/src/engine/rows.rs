@@ -20,8 +20,10 @@ use crate::layers::{Layer, Operation, Parameter, slice, slice_mut};
 use crate::tensor::elements;
 use crate::{Element, Result, Tensor, kernels};
 
-/// Samples of a block, at least: with fewer, a tile of a matrix product has too few rows for what it reads of W. Blocks at most.
+/// Samples of a block, at least: with fewer, a tile of a matrix product has too few rows for what it reads of W. Of a longer one,
+/// for which W is worth packing, where that leaves one for each thread. Blocks at most.
 pub(super) const BLOCK: usize = 24;
+const LONG_BLOCK: usize = 48;
 const BLOCKS: usize = 8;
 /// Rows of a part of a gradient by weights, and its multiply-adds, at least. Parts at most.
 const PART: usize = 48;
@@ -171,7 +173,9 @@ impl Plan {
 
     /// The number of samples, and that of a block.
     fn rows(&self) -> kernels::Result<[usize; 2]> {
-        let blocks = pieces((self.samples / BLOCK).min(BLOCKS))?;
+        let blocks = |rows: usize| (self.samples / rows).min(BLOCKS);
+        let threads = num_threads()?;
+        let blocks = pieces(blocks(LONG_BLOCK).max(blocks(BLOCK).min(threads)))?;
         Ok([self.samples, self.samples.div_ceil(blocks)])
     }
 
@@ -292,47 +296,74 @@ pub(super) fn backward<T: Element>(
         }
         Ok(())
     })?;
-    for (index, op) in plan.ops.iter().enumerate() {
+    weight_gradients(plan, layers, matrices, elements(x), dy)
+}
+
+/// A part of the gradients of an affine layer, or all of them.
+struct Gradient<'a, T> {
+    op: &'a Op,
+    x: &'a [T],
+    dy: &'a [T],
+    /// The first of the rows of W whose gradients these are; the bias goes with the first part.
+    first: usize,
+    dw: &'a mut [T],
+    db: &'a mut [T],
+}
+
+impl<T: Element> Gradient<'_, T> {
+    /// dW = xᵀ·dy and db = the column sums of dy.
+    fn compute(&mut self, samples: usize) -> kernels::Result<()> {
+        let Self { op, x, dy, first, dw, db } = self;
+        let Op { inputs, outputs, .. } = **op;
+        if !dw.is_empty() {
+            let rows = dw.len() / outputs;
+            let x = MatRef::strided(x, *first, [rows, samples], [1, inputs as isize])?;
+            let dy = MatRef::new(dy, [samples, outputs])?;
+            gemm(T::one(), x, dy, T::zero(), MatMut::new(dw, [rows, outputs])?)?;
+        }
+        if !db.is_empty() {
+            sum_axis([1, samples, outputs], dy, db)?;
+        }
+        Ok(())
+    }
+}
+
+/// The gradients by all weights that learn, in parts that threads share.
+fn weight_gradients<T: Element>(
+    plan: &Plan,
+    layers: &mut [Box<dyn Layer<T>>],
+    matrices: &[T],
+    x: &[T],
+    dy: &[T],
+) -> Result<()> {
+    let mut jobs = Vec::new();
+    let learning = layers[plan.layers.clone()].iter_mut().filter_map(|layer| layer.weights_mut());
+    for ((index, op), [w, b]) in plan.ops.iter().enumerate().zip(learning) {
         let x = match index {
-            0 => elements(x),
+            0 => x,
             _ => &matrices[plan.span(Plan::matrices_of(index - 1)[0]).range()],
         };
         let inside = &matrices[plan.span(Plan::matrices_of(index)[1]).range()];
         let dy = if inside.is_empty() { dy } else { inside };
-        weight_gradient(plan.samples, op, &mut *layers[op.layer], x, dy)?;
+        let dw = if w.frozen { &mut [] } else { slice_mut(&mut w.grad) };
+        let mut db = if b.frozen { &mut [] } else { slice_mut(&mut b.grad) };
+        let work = plan.samples * op.inputs * op.outputs;
+        let parts = pieces((work / PART_WORK).min(op.inputs / PART).min(PARTS))?;
+        let part = op.inputs.div_ceil(parts);
+        if dw.is_empty() {
+            jobs.push(Gradient { op, x, dy, first: 0, dw: &mut [], db });
+            continue;
+        }
+        for (number, dw) in dw.chunks_mut(part * op.outputs).enumerate() {
+            let db = std::mem::take(&mut db);
+            jobs.push(Gradient { op, x, dy, first: number * part, dw, db });
+        }
     }
-    Ok(())
-}
-
-/// dW = xᵀ·dy and db = the column sums of dy, where they learn.
-fn weight_gradient<T: Element>(
-    samples: usize,
-    op: &Op,
-    layer: &mut dyn Layer<T>,
-    x: &[T],
-    dy: &[T],
-) -> kernels::Result<()> {
-    let Some([w, b]) = layer.weights_mut() else { return Ok(()) };
-    let none = || &mut [] as &mut [T];
-    let dw = if w.frozen { none() } else { slice_mut(&mut w.grad) };
-    let db = if b.frozen { none() } else { slice_mut(&mut b.grad) };
-    let work = samples * op.inputs * op.outputs;
-    let parts = pieces((work / PART_WORK).min(op.inputs / PART).min(PARTS))?;
-    let part = op.inputs.div_ceil(parts);
-    let dy_matrix = MatRef::new(dy, [samples, op.outputs])?;
-    // The whole of b goes with the first part.
-    let slices = [(dw, part * op.outputs), (db, op.outputs)];
-    for_each_stretch(parts, work, slices, |task, [dw, db]| {
-        if !dw.is_empty() {
-            let (first, rows) = (task * part, dw.len() / op.outputs);
-            let x = MatRef::strided(x, first, [rows, samples], [1, op.inputs as isize])?;
-            gemm(T::one(), x, dy_matrix, T::zero(), MatMut::new(dw, [rows, op.outputs])?)?;
-        }
-        if !db.is_empty() {
-            sum_axis([1, samples, op.outputs], dy, db)?;
-        }
-        Ok(())
-    })
+    // The smallest come first: where one is too many, it has no other beside it.
+    jobs.reverse();
+    Ok(for_each_stretch(jobs.len(), plan.work(), [(&mut jobs, 1)], |_, [jobs]| {
+        jobs.iter_mut().try_for_each(|job| job.compute(plan.samples))
+    })?)
 }
 
 impl fmt::Display for Plan {

@@ -87,8 +87,7 @@ pub(super) fn forward<T: Element>(
     let widths = [kept_len, plan.lanes * outputs].map(|len| len * plan.task_groups);
     let slices = [(kept, widths[0]), (y, widths[1])];
     lanes::for_each_stretch(plan.tasks(), plan.work(), slices, |task, [kept, y]| {
-        lanes::with_scratch(plan.unpooled + plan.group_len - kept_len, |scratch| {
-            let (unpooled, own) = scratch.split_at_mut(plan.unpooled);
+        lanes::with_scratch(plan.group_len - kept_len, |own| {
             let mut y = y.chunks_mut(plan.lanes * outputs);
             for (number, group) in plan.groups_of(task).enumerate() {
                 let memory = match kept_len {
@@ -98,7 +97,7 @@ pub(super) fn forward<T: Element>(
                 let x = &x[plan.part(group, inputs)];
                 lanes::gather(x, inputs, &mut memory[plan.ops[0].input.range()])?;
                 for (op, bias) in plan.ops.iter().zip(&biases) {
-                    forward_op(op, filters, bias, memory, unpooled)?;
+                    forward_op(op, filters, bias, memory)?;
                 }
                 let last = plan.ops[plan.ops.len() - 1].output;
                 lanes::scatter(&memory[last.range()], outputs, y.next().unwrap_or_default())?;
@@ -113,7 +112,6 @@ fn forward_op<T: Element>(
     filters: &[T],
     bias: &[T],
     memory: &mut [T],
-    unpooled: &mut [T],
 ) -> kernels::Result<()> {
     match &op.kind {
         Kind::Convolution { plan, pool: None, filters: span, .. } => {
@@ -123,14 +121,21 @@ fn forward_op<T: Element>(
         Kind::Convolution { plan, pool: Some(pool), filters: span, .. } => {
             let Pool { pooling, index, planes: [unpooled_plane, plane] } = pool;
             let [x, y, index] = get(memory, [op.input, op.output, *index]);
-            for part in plan.parts() {
-                let unpooled = &mut unpooled[..part.len() * unpooled_plane];
-                let pooled = part.start * plane..part.end * plane;
-                plan.forward_part(part, x, &filters[span.range()], Some(bias), false, unpooled)?;
-                let (y, index) = (&mut y[pooled.clone()], &mut index[pooled]);
-                pooling.max_forward(unpooled, op.relu, y, index)?;
-            }
-            Ok(())
+            // Where this group is all there is to do, threads share its parts.
+            let filters_of_part = plan.parts().next().map_or(0, |part| part.len());
+            let (len, plane) = (filters_of_part * unpooled_plane, filters_of_part * plane);
+            let (work, slices) = (plan.work(), [(y, plane), (index, plane)]);
+            let count = plan.parts().count();
+            lanes::for_each_stretch(count, work, slices, |number, [y, index]| {
+                let first = number * filters_of_part;
+                let part = first..first + y.len() * filters_of_part / plane.max(1);
+                lanes::with_scratch(len, |unpooled| {
+                    let unpooled = &mut unpooled[..part.len() * unpooled_plane];
+                    let filters = &filters[span.range()];
+                    plan.forward_part(part, x, filters, Some(bias), false, unpooled)?;
+                    pooling.max_forward(unpooled, op.relu, y, index)
+                })
+            })
         }
         Kind::MaxPooling(Pool { pooling, index, .. }) => {
             let [x, y, index] = get(memory, [op.input, op.output, *index]);
