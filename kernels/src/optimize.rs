@@ -292,7 +292,7 @@ impl<T: Element> Adam<T> {
         const OP: &str = "Adam::update";
         let [correct1, correct2] = bias_corrections(OP, step, self.beta1, self.beta2)?;
         let lr = T::of(self.lr.as_f64() * correct2.sqrt() / correct1);
-        let rule = AdamStep { rule: self, lr };
+        let rule = AdamStep { rule: self, lr, least: least(self.epsilon) };
         map(OP, &rule, [("p", p), ("m", m), ("v", v)], [("g", g)])
     }
 }
@@ -328,6 +328,8 @@ fn moments<T: Element, S: Simd>(
 struct AdamStep<'a, T> {
     rule: &'a Adam<T>,
     lr: T,
+    /// Of gradients and their means.
+    least: T,
 }
 
 impl<T: Element> Map<T, 3, 1> for AdamStep<'_, T> {
@@ -340,7 +342,7 @@ impl<T: Element> Map<T, 3, 1> for AdamStep<'_, T> {
     ) -> [Vector<T, S>; 3] {
         let Adam { beta1, beta2, epsilon, weight_decay, .. } = *self.rule;
         let g = decayed(simd, weight_decay, p, g);
-        let [m, v] = moments(simd, [beta1, beta2], least(epsilon), [g, m, v]);
+        let [m, v] = moments(simd, [beta1, beta2], self.least, [g, m, v]);
         let root = v.sqrt() + Vector::splat(simd, epsilon);
         [p - Vector::splat(simd, self.lr) * m / root, m, v]
     }
@@ -375,6 +377,7 @@ impl<T: Element> AdamW<T> {
             keep: T::one() - self.lr * self.weight_decay,
             lr: T::of(self.lr.as_f64() / correct1),
             inv_root: T::of(correct2.sqrt().recip()),
+            least: least(self.epsilon),
         };
         map(OP, &rule, [("p", p), ("m", m), ("v", v)], [("g", g)])
     }
@@ -388,6 +391,8 @@ struct AdamWStep<'a, T> {
     lr: T,
     /// 1/√(1 − beta2ᵗ).
     inv_root: T,
+    /// Of gradients and their means.
+    least: T,
 }
 
 impl<T: Element> Map<T, 3, 1> for AdamWStep<'_, T> {
@@ -400,7 +405,7 @@ impl<T: Element> Map<T, 3, 1> for AdamWStep<'_, T> {
     ) -> [Vector<T, S>; 3] {
         let splat = |x| Vector::splat(simd, x);
         let AdamW { beta1, beta2, epsilon, .. } = *self.rule;
-        let [m, v] = moments(simd, [beta1, beta2], least(epsilon), [g, m, v]);
+        let [m, v] = moments(simd, [beta1, beta2], self.least, [g, m, v]);
         let root = splat(self.inv_root).mul_add(v.sqrt(), splat(epsilon));
         [p * splat(self.keep) - splat(self.lr) * m / root, m, v]
     }

@@ -58,6 +58,20 @@ pub fn with_scratch<T: Element, R>(len: usize, body: impl FnOnce(&mut [T]) -> R)
     result
 }
 
+/// [`with_scratch`] in parts of so many elements. All lie in one piece, the first aligned to 64 bytes.
+pub(crate) fn with_scratch_in_parts<T: Element, R, const N: usize>(
+    lens: [usize; N],
+    body: impl FnOnce([&mut [T]; N]) -> R,
+) -> R {
+    with_scratch(lens.iter().sum(), |mut scratch| {
+        body(lens.map(|len| {
+            let (part, left) = std::mem::take(&mut scratch).split_at_mut(len);
+            scratch = left;
+            part
+        }))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

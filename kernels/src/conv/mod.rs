@@ -17,7 +17,7 @@ mod columns;
 mod forward;
 mod geometry;
 mod in_lanes;
-mod plane;
+pub(crate) mod plane;
 mod source;
 
 pub use geometry::{ConvGeometry, Window};

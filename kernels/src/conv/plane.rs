@@ -11,7 +11,7 @@ use crate::error::Result;
 
 /// The layout of a haloed image, and the windows that slide over it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Plane {
+pub(crate) struct Plane {
     channels: usize,
     /// `[height, width]` of the image.
     image: [usize; 2],
@@ -39,7 +39,7 @@ const SLACK: usize = 16;
 
 impl Plane {
     /// x as the forward pass and the weights' gradient see it.
-    pub(super) fn of_input(geometry: &ConvGeometry) -> Self {
+    pub(crate) fn of_input(geometry: &ConvGeometry) -> Self {
         let [_, _, out_h, out_w] = geometry.output();
         Self::new(geometry.input(), &geometry.window(), [out_h, out_w])
     }
@@ -80,8 +80,20 @@ impl Plane {
         }
     }
 
+    /// The same with rows of whole multiples of so many elements: lines of the cache, say.
+    pub(crate) fn with_rows_of(self, elements: usize) -> Self {
+        let [height, width] = self.size;
+        Self { size: [height, width.next_multiple_of(elements)], ..self }
+    }
+
+    /// Elements from one row of the haloed image to the next, and from one channel to the next.
+    pub(crate) fn strides(&self) -> [usize; 2] {
+        let [height, width] = self.size;
+        [width, height * width]
+    }
+
     /// Elements of the haloed image, with some slack.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.channels * self.size[0] * self.size[1] + SLACK
     }
 
@@ -91,7 +103,7 @@ impl Plane {
     }
 
     /// The offset of each window's first tap, in the order (y, x).
-    pub(super) fn pixel_offsets(&self) -> Vec<usize> {
+    pub(crate) fn pixel_offsets(&self) -> Vec<usize> {
         let [out_h, out_w] = self.output;
         let at = |y: usize, x: usize| y * self.stride[0] * self.size[1] + x * self.stride[1];
         (0..out_h).flat_map(|y| (0..out_w).map(move |x| at(y, x))).collect()
@@ -134,7 +146,7 @@ impl Plane {
     }
 
     /// Writes one image (channels, height, width) into `haloed`, zeros around it.
-    pub(super) fn fill<T: Element>(&self, image: &[T], haloed: &mut [T]) {
+    pub(crate) fn fill<T: Element>(&self, image: &[T], haloed: &mut [T]) {
         assert_eq!(haloed.len(), self.len());
         haloed.fill(T::zero());
         self.for_each_row(|row, at| {

@@ -34,7 +34,7 @@ impl Caches {
 }
 
 /// Bytes of a line of the cache, and sets of L1 (64 on every CPU of the last ten years, since a page has 64 lines).
-pub(super) const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 const SETS: usize = 64;
 
 /// How many lines, `stride` bytes apart, L1 holds at once; one at least, whatever the operating system says.

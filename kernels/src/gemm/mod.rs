@@ -1,7 +1,7 @@
 //! Matrix multiplication.
 
 pub(crate) mod blocking;
-mod caches;
+pub(crate) mod caches;
 mod compiled;
 pub(crate) mod driver;
 mod epilogue;

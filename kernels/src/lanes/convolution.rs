@@ -122,8 +122,7 @@ impl Convolution {
 
     /// Floating-point operations of one pass for one sample, done directly and without those of filter cells outside the image.
     pub fn flops(&self) -> f64 {
-        let [filters, channels, ..] = self.geometry.weight();
-        2.0 * (filters * channels * self.products) as f64
+        2.0 * self.sample_work() as f64
     }
 
     /// Whether by Winograd's filtering, which does 16 multiplications for 36.
@@ -136,14 +135,20 @@ impl Convolution {
         [self.geometry.input_len(), self.geometry.output_len()].map(|len| len * self.lanes)
     }
 
-    /// Multiply-adds of a pass for a lane group.
-    pub fn work(&self) -> usize {
+    /// Multiply-adds of a pass for one sample, which are registers for a lane group.
+    fn sample_work(&self) -> usize {
         let [filters, channels, ..] = self.geometry.weight();
-        filters * channels * self.products * self.lanes
+        filters * channels * self.products
     }
 
+    /// Multiply-adds of a pass for a lane group.
+    pub fn work(&self) -> usize {
+        self.sample_work() * self.lanes
+    }
+
+    /// For the work of a pass.
     fn pool(&self) -> Result<Pool> {
-        Pool::for_work(self.work() / self.lanes, PARALLEL_WORK)
+        Pool::for_work(self.sample_work(), PARALLEL_WORK)
     }
 
     /// Elements of the weights prepared for a pass.

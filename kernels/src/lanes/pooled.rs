@@ -10,12 +10,14 @@ use pulp::{Simd, WithSimd};
 
 use super::transpose::Turn;
 use super::{Convolution, Pooling, arch_of, scatter};
-use crate::conv::{ConvGeometry, Window};
+use crate::conv::ConvGeometry;
+use crate::conv::plane::Plane;
 use crate::element::Element;
 use crate::error::{Error, Result, check_len};
+use crate::gemm::caches::LINE;
 use crate::parallel::{Pool, Rows};
 use crate::simd::Vector;
-use crate::workspace::with_scratch;
+use crate::workspace::with_scratch_in_parts;
 
 /// Cells of a pooling's window, at most.
 const CELLS: usize = 16;
@@ -26,8 +28,6 @@ const FILTERS: usize = 4;
 const BLOCK: usize = 8;
 /// Multiply-adds (of elements) below which a call stays on its thread.
 const PARALLEL_WORK: usize = 1 << 20;
-/// Bytes of a line of the cache.
-const LINE: usize = 64;
 
 /// The gradient by the weights of a convolution and a pooling behind it, planned for the lanes of an instruction set.
 #[derive(Debug, Clone)]
@@ -36,9 +36,8 @@ pub struct PooledGradient {
     /// Of the group's samples, and of a register of a patch's row.
     lanes: usize,
     row_lanes: usize,
-    /// A plane of x with its padding, its rows as long as whole lines of the cache.
-    height: usize,
-    width: usize,
+    /// A sample's x with its padding, its rows as long as whole lines of the cache.
+    plane: Plane,
     windows: usize,
     cells: usize,
     /// Window by window, where on the plane a patch begins for each cell; 0 for cells on the pooling's padding.
@@ -60,10 +59,6 @@ impl PooledGradient {
         }
         let ([filters, _, rows, columns], lanes) = (geometry.weight(), pooling.lanes());
         let (line, row_lanes) = (LINE / size_of::<T>(), lanes.min(LINE / 2 / size_of::<T>()));
-        let [_, _, height, width] = geometry.input();
-        let Window { stride, pad, .. } = geometry.window();
-        let height = height + 2 * pad[0];
-        let width = (width + 2 * pad[1]).next_multiple_of(line);
         let (pool, [_, out_h, out_w]) = (pooling.window(), pooling.output());
         let registers = columns.div_ceil(row_lanes.max(1));
         // Products of registers, for a sample and a filter's plane.
@@ -76,8 +71,7 @@ impl PooledGradient {
             geometry,
             lanes,
             row_lanes,
-            height,
-            width,
+            plane: Plane::of_input(&geometry).with_rows_of(line),
             windows: out_h * out_w,
             cells: pool.area(),
             places: Vec::new(),
@@ -86,18 +80,20 @@ impl PooledGradient {
         if !worth || !found || plan.sample_len() >= NOWHERE {
             return Ok(None);
         }
+        let pixels = plan.plane.pixel_offsets();
         for window in 0..plan.windows {
             for cell in 0..plan.cells {
                 let pixel = |axis: usize, window: usize, cell: usize| {
                     let pixel = (window * pool.stride[axis] + cell).checked_sub(pool.pad[axis])?;
-                    (pixel < [conv_h, conv_w][axis]).then_some(pixel * stride[axis])
+                    (pixel < [conv_h, conv_w][axis]).then_some(pixel)
                 };
                 let row = pixel(0, window / out_w, cell / pool.size[1]);
                 let column = pixel(1, window % out_w, cell % pool.size[1]);
                 let place = row.zip(column).map_or(0, |(row, column)| {
+                    let place = pixels[row * conv_w + column];
                     // Where a register would straddle two lines, the second copy has it in one.
-                    let second = column % line > line - row_lanes;
-                    row * width + column + if second { plan.copy_len() + row_lanes } else { 0 }
+                    let second = place % line > line - row_lanes;
+                    place + if second { plan.second_copy() } else { 0 }
                 });
                 plan.places.push(place as u32);
             }
@@ -134,13 +130,15 @@ impl PooledGradient {
         let work = samples * windows * self.geometry.weight_len();
         let pool = Pool::for_work(work, PARALLEL_WORK)?;
         let lens = [lanes * sample_len, lanes * image, table];
-        with_scratch(lens.iter().sum(), |scratch| {
-            let [planes, images, numbers] = split(scratch, lens);
+        with_scratch_in_parts(lens, |[planes, images, numbers]| {
             scatter(x, image, &mut images[..samples * image])?;
             for (image, planes) in
                 images.chunks_exact(image).zip(planes.chunks_exact_mut(sample_len))
             {
-                self.lay_out(image, planes);
+                let copy = self.plane.len();
+                self.plane.fill(image, &mut planes[..copy]);
+                planes[copy..].fill(T::zero());
+                planes.copy_within(..copy, self.second_copy());
             }
             for (number, &place) in numbers.iter_mut().zip(&self.places) {
                 *number = to_number(place as usize);
@@ -152,8 +150,7 @@ impl PooledGradient {
                 let here = first..first + db.len() * windows;
                 let index = &index[here.start * lanes..here.end * lanes];
                 let lens = [index.len(), samples * here.len(), FILTERS * windows];
-                with_scratch(lens.iter().sum(), |scratch| {
-                    let [in_lanes, places, gradients] = split(scratch, lens);
+                with_scratch_in_parts(lens, |[in_lanes, places, gradients]| {
                     let to = &mut *in_lanes;
                     arch.dispatch(Places { numbers, cells: self.cells, index, places: to });
                     let size = [here.len(), samples];
@@ -175,41 +172,17 @@ impl PooledGradient {
         })
     }
 
-    /// Elements of a copy of a sample's planes.
-    fn copy_len(&self) -> usize {
-        self.geometry.weight()[1] * self.height * self.width
+    /// Where the second copy of a sample's planes begins, a register further on in its lines than the first.
+    fn second_copy(&self) -> usize {
+        self.plane.len() + self.row_lanes
     }
 
-    /// Elements of a sample's planes, twice, the second time a register further on, and of the zeros that a window sees which
-    /// none won; a row's last register may reach beyond those.
+    /// Elements of a sample's planes, twice, and of the zeros that a window sees which none won; a row's last register may reach
+    /// beyond those.
     fn sample_len(&self) -> usize {
-        let zeros = (self.geometry.weight()[2] + 1) * self.width;
-        2 * self.copy_len() + self.row_lanes.next_multiple_of(self.width) + zeros
+        let (rows, [width, _]) = (self.geometry.weight()[2], self.plane.strides());
+        2 * self.plane.len() + self.row_lanes.next_multiple_of(width) + (rows + 1) * width
     }
-
-    /// A sample's planes.
-    fn lay_out<T: Element>(&self, image: &[T], planes: &mut [T]) {
-        let [_, _, height, width] = self.geometry.input();
-        let [top, left] = self.geometry.window().pad;
-        planes.fill(T::zero());
-        let (copy, plane) = (self.copy_len(), self.height * self.width);
-        for (image, to) in image.chunks_exact(height * width).zip(planes.chunks_exact_mut(plane)) {
-            let rows = to[top * self.width..].chunks_exact_mut(self.width);
-            for (row, to) in image.chunks_exact(width).zip(rows) {
-                to[left..left + width].copy_from_slice(row);
-            }
-        }
-        planes.copy_within(..copy, copy + self.row_lanes);
-    }
-}
-
-/// Parts of a scratch that has as many elements.
-fn split<T, const N: usize>(mut scratch: &mut [T], lens: [usize; N]) -> [&mut [T]; N] {
-    lens.map(|len| {
-        let (part, left) = std::mem::take(&mut scratch).split_at_mut(len);
-        scratch = left;
-        part
-    })
 }
 
 /// A place that is none, beyond all planes.
@@ -369,7 +342,7 @@ impl<T: Element> Add<'_, T> {
     ) {
         let (lanes, plan) = (Vector::<T, S>::len(), self.plan);
         let (windows, [_, channels, _, columns]) = (plan.windows, plan.geometry.weight());
-        let (plane, width) = (plan.height * plan.width, plan.width);
+        let [width, plane] = plan.plane.strides();
         assert!(places.len() >= count * windows && self.gradients.len() >= count * windows);
         for channel in 0..channels {
             let x = planes[channel * plane..].as_ptr();

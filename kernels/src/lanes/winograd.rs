@@ -22,7 +22,7 @@ use crate::conv::{ConvGeometry, Window};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::parallel::{Pool, Rows, Start};
-use crate::workspace::with_scratch;
+use crate::workspace::{with_scratch, with_scratch_in_parts};
 use product::{A, Products, micro_tiles};
 use transform::{
     FILTER, FromPositions, POSITIONS, Planes, SIDE, TILE, Tiles, ToPositions, Transform,
@@ -272,9 +272,7 @@ impl Winograd {
         let turned_plane = (TILE * block + FILTER - 1).min(height) * turned_row;
         let most = SIDE * block * columns * lanes;
         let lens = [registers * turned_plane, padded * most, outputs * most];
-        with_scratch(lens.iter().sum(), |scratch: &mut [T]| {
-            let (turned, rest) = scratch.split_at_mut(lens[0]);
-            let (v, dm) = rest.split_at_mut(lens[1]);
+        with_scratch_in_parts(lens, |[turned, v, dm]: [&mut [T]; 3]| {
             turned[(registers - 1) * turned_plane..].fill(T::zero()); // where not all lanes have an input
             for first in (0..tile_rows).step_by(block) {
                 let rows = [first, (first + block).min(tile_rows)];

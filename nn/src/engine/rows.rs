@@ -174,8 +174,7 @@ impl Plan {
     /// The number of samples, and that of a block.
     fn rows(&self) -> kernels::Result<[usize; 2]> {
         let blocks = |rows: usize| (self.samples / rows).min(BLOCKS);
-        let threads = num_threads()?;
-        let blocks = pieces(blocks(LONG_BLOCK).max(blocks(BLOCK).min(threads)))?;
+        let blocks = pieces(blocks(LONG_BLOCK).max(blocks(BLOCK).min(num_threads()?)))?;
         Ok([self.samples, self.samples.div_ceil(blocks)])
     }
 

@@ -2,7 +2,7 @@
 
 use super::plan::{Kind, Op, Plan, Pool, Span};
 use crate::kernels::activation::{relu, relu_backward};
-use crate::kernels::lanes::{self, Buffer, PooledGradient};
+use crate::kernels::lanes::{self, Buffer, Convolution, PooledGradient};
 use crate::layers::{Layer, Mode, forget_frozen, learns, slice, slice_mut};
 use crate::{Element, kernels};
 
@@ -122,15 +122,11 @@ fn forward_op<T: Element>(
             let Pool { pooling, index, planes: [unpooled_plane, plane] } = pool;
             let [x, y, index] = get(memory, [op.input, op.output, *index]);
             // Where this group is all there is to do, threads share its parts.
-            let filters_of_part = plan.parts().next().map_or(0, |part| part.len());
-            let (len, plane) = (filters_of_part * unpooled_plane, filters_of_part * plane);
-            let (work, slices) = (plan.work(), [(y, plane), (index, plane)]);
-            let count = plan.parts().count();
-            lanes::for_each_stretch(count, work, slices, |number, [y, index]| {
-                let first = number * filters_of_part;
-                let part = first..first + y.len() * filters_of_part / plane.max(1);
-                lanes::with_scratch(len, |unpooled| {
-                    let unpooled = &mut unpooled[..part.len() * unpooled_plane];
+            let pooled = plan.part_len() / unpooled_plane * plane;
+            let (parts, slices) = (plan.parts().count(), [(y, pooled), (index, pooled)]);
+            lanes::for_each_stretch(parts, plan.work(), slices, |number, [y, index]| {
+                let Some(part) = plan.parts().nth(number) else { return Ok(()) };
+                lanes::with_scratch(part.len() * unpooled_plane, |unpooled| {
                     let filters = &filters[span.range()];
                     plan.forward_part(part, x, filters, Some(bias), false, unpooled)?;
                     pooling.max_forward(unpooled, op.relu, y, index)
@@ -221,6 +217,16 @@ pub(super) fn backward<T: Element>(
     Ok(())
 }
 
+/// Where the gradients by a convolution's weights and bias are added up, which begin at `first` of those of the segment.
+fn sums<'a, T>(
+    plan: &Convolution,
+    first: usize,
+    gradients: &'a mut [T],
+) -> (&'a mut [T], &'a mut [T]) {
+    let (dw, db) = gradients[first..].split_at_mut(plan.gradient_len());
+    (dw, &mut db[..plan.geometry().weight()[0]])
+}
+
 /// Adds the gradients by the weights of a convolution and the pooling behind it; `dy` are samples in rows.
 fn add_pooled_gradient<T: Element>(
     op: &Op,
@@ -232,8 +238,7 @@ fn add_pooled_gradient<T: Element>(
     let Kind::Convolution { plan, pool: Some(Pool { index, .. }), gradient, .. } = &op.kind else {
         return Ok(());
     };
-    let (dw, db) = gradients[*gradient..].split_at_mut(plan.gradient_len());
-    let db = &mut db[..plan.geometry().weight()[0]];
+    let (dw, db) = sums(plan, *gradient, gradients);
     pooled.add(&memory[op.input.range()], dy, &memory[index.range()], dw, db)
 }
 
@@ -254,12 +259,9 @@ fn backward_op<T: Element>(
     match &op.kind {
         Kind::Convolution { plan, pool, filters: span, gradient } => {
             let (x, outputs) = (&memory[op.input.range()], plan.geometry().weight()[0]);
-            let mut sums = match gradients {
+            let mut added = match gradients {
                 [] => None,
-                gradients => {
-                    let (dw, db) = gradients[*gradient..].split_at_mut(plan.gradient_len());
-                    Some((dw, &mut db[..outputs]))
-                }
+                gradients => Some(sums(plan, *gradient, gradients)),
             };
             let dy = match pool {
                 Some(Pool { pooling, index, planes: [unpooled_plane, plane] }) => {
@@ -270,7 +272,7 @@ fn backward_op<T: Element>(
                         let unpooled = &mut unpooled[at..][..part.len() * unpooled_plane];
                         let pooled = part.start * plane..part.end * plane;
                         pooling.max_backward(&dy[pooled.clone()], &index[pooled], unpooled)?;
-                        if let Some((dw, db)) = &mut sums {
+                        if let Some((dw, db)) = &mut added {
                             plan.add_weight_gradient_part(part, x, unpooled, dw, db)?;
                         }
                     }
@@ -280,7 +282,7 @@ fn backward_op<T: Element>(
                     &mut unpooled[..outputs * unpooled_plane]
                 }
                 None => {
-                    if let Some((dw, db)) = sums {
+                    if let Some((dw, db)) = added {
                         plan.add_weight_gradient(x, dy, dw, db)?;
                     }
                     dy
