@@ -8,13 +8,22 @@ use pulp::Simd;
 
 use crate::element::Element;
 use crate::error::Result;
+use crate::exp::Functions;
 use crate::map::{Map, map};
+use crate::registers::{Pair, Registers};
 use crate::simd::Vector;
 
-/// Declares `$name`, the map y = `$body` of a register `$x`, to other memory or in place.
+/// Declares `$name`, the map y = `$body` of registers `$x`, to other memory or in place.
 macro_rules! function {
     ($name:ident, |$x:ident| $body:expr) => {
         struct $name;
+
+        impl $name {
+            #[inline(always)]
+            fn of<T: Element, R: Registers<T>>($x: R) -> R {
+                $body
+            }
+        }
 
         impl<T: Element> Map<T, 1, 1> for $name {
             #[inline(always)]
@@ -22,9 +31,19 @@ macro_rules! function {
                 &self,
                 _: S,
                 _: [Vector<T, S>; 1],
-                [$x]: [Vector<T, S>; 1],
+                [x]: [Vector<T, S>; 1],
             ) -> [Vector<T, S>; 1] {
-                [$body]
+                [Self::of(x)]
+            }
+
+            #[inline(always)]
+            fn map_pair<S: Simd>(
+                &self,
+                _: S,
+                _: [[Vector<T, S>; 1]; 2],
+                [[first], [second]]: [[Vector<T, S>; 1]; 2],
+            ) -> [[Vector<T, S>; 1]; 2] {
+                Self::of(Pair([first, second])).0.map(|y| [y])
             }
         }
 
@@ -33,10 +52,20 @@ macro_rules! function {
             fn map<S: Simd>(
                 &self,
                 _: S,
-                [$x]: [Vector<T, S>; 1],
+                [x]: [Vector<T, S>; 1],
                 _: [Vector<T, S>; 0],
             ) -> [Vector<T, S>; 1] {
-                [$body]
+                [Self::of(x)]
+            }
+
+            #[inline(always)]
+            fn map_pair<S: Simd>(
+                &self,
+                _: S,
+                [[first], [second]]: [[Vector<T, S>; 1]; 2],
+                _: [[Vector<T, S>; 0]; 2],
+            ) -> [[Vector<T, S>; 1]; 2] {
+                Self::of(Pair([first, second])).0.map(|y| [y])
             }
         }
     };
@@ -115,7 +144,7 @@ pub fn tanh_backward<T: Element>(y: &[T], dx: &mut [T]) -> Result<()> {
     map("tanh_backward", &TanhBackward, [("dx", dx)], [("y", y)])
 }
 
-function!(Step, |x| x.like(T::zero()).lt(x).select(x.like(T::one()), x.like(T::zero())));
+function!(Step, |x| R::select(x.like(T::zero()).lt(x), x.like(T::one()), x.like(T::zero())));
 
 /// y = 1 where x > 0, else 0 (chapter 3); NaN gives 0. Its gradient is 0 wherever it exists.
 pub fn step<T: Element>(x: &[T], y: &mut [T]) -> Result<()> {

@@ -76,6 +76,10 @@ pub trait SimdElement: Copy {
     fn simd_neg<S: Simd>(simd: S, a: Self::Lanes<S>) -> Self::Lanes<S>;
     fn simd_abs<S: Simd>(simd: S, a: Self::Lanes<S>) -> Self::Lanes<S>;
     fn simd_sqrt<S: Simd>(simd: S, a: Self::Lanes<S>) -> Self::Lanes<S>;
+    /// `a` where it is larger than `b`, else `b`: where either is NaN, and where both are zeros.
+    fn simd_max<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+    /// `a` where it is smaller than `b`, else `b`.
+    fn simd_min<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
     fn simd_eq<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Mask<S>;
     fn simd_lt<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Mask<S>;
     fn simd_le<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Mask<S>;
@@ -164,7 +168,8 @@ mod avx_f64 {
 macro_rules! impl_element {
     ($t:ident, $name:literal, $lanes:ident, $count:ident, $mask:ident, { $($method:ident => $binary:ident),* }, { $($cmp:ident => $cmp_impl:ident),* },
      $splat:ident, $partial_load:ident, $mul_add:ident, $neg:ident, $abs:ident, $sqrt:ident, $select:ident, $reduce_sum:ident,
-     $mask_and:ident, $mask_not:ident, $avx:ident, $mask_between:ident, $mask_load:ident) => {
+     $mask_and:ident, $mask_not:ident, $avx:ident, $mask_between:ident, $mask_load:ident,
+     $less_than:ident, $max:ident, $min:ident) => {
         impl Element for $t {
             const NAME: &'static str = $name;
 
@@ -236,6 +241,23 @@ macro_rules! impl_element {
             #[inline(always)]
             fn simd_sqrt<S: Simd>(simd: S, a: S::$lanes) -> S::$lanes {
                 simd.$sqrt(a)
+            }
+
+            // x86's instructions are so defined; those of others differ on NaN.
+            #[inline(always)]
+            fn simd_max<S: Simd>(simd: S, a: S::$lanes, b: S::$lanes) -> S::$lanes {
+                if cfg!(target_arch = "x86_64") && !S::IS_SCALAR {
+                    return simd.$max(a, b);
+                }
+                simd.$select(simd.$less_than(b, a), a, b)
+            }
+
+            #[inline(always)]
+            fn simd_min<S: Simd>(simd: S, a: S::$lanes, b: S::$lanes) -> S::$lanes {
+                if cfg!(target_arch = "x86_64") && !S::IS_SCALAR {
+                    return simd.$min(a, b);
+                }
+                simd.$select(simd.$less_than(a, b), a, b)
             }
 
             #[inline(always)]
@@ -342,10 +364,12 @@ impl_element!(f32, "f32", f32s, F32_LANES, m32s,
       simd_and => and_f32s, simd_or => or_f32s },
     { simd_eq => equal_f32s, simd_lt => less_than_f32s, simd_le => less_than_or_equal_f32s },
     splat_f32s, partial_load_f32s, mul_add_e_f32s, neg_f32s, abs_f32s, sqrt_f32s, select_f32s,
-    reduce_sum_f32s, and_m32s, not_m32s, avx_f32, mask_between_m32s, mask_load_ptr_f32s);
+    reduce_sum_f32s, and_m32s, not_m32s, avx_f32, mask_between_m32s, mask_load_ptr_f32s,
+    less_than_f32s, max_f32s, min_f32s);
 impl_element!(f64, "f64", f64s, F64_LANES, m64s,
     { simd_add => add_f64s, simd_sub => sub_f64s, simd_mul => mul_f64s, simd_div => div_f64s,
       simd_and => and_f64s, simd_or => or_f64s },
     { simd_eq => equal_f64s, simd_lt => less_than_f64s, simd_le => less_than_or_equal_f64s },
     splat_f64s, partial_load_f64s, mul_add_e_f64s, neg_f64s, abs_f64s, sqrt_f64s, select_f64s,
-    reduce_sum_f64s, and_m64s, not_m64s, avx_f64, mask_between_m64s, mask_load_ptr_f64s);
+    reduce_sum_f64s, and_m64s, not_m64s, avx_f64, mask_between_m64s, mask_load_ptr_f64s,
+    less_than_f64s, max_f64s, min_f64s);

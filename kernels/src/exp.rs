@@ -1,12 +1,10 @@
-//! exp and log of a register, and what is made of them: sigmoid and tanh.
+//! exp and log of registers, and what is made of them: sigmoid and tanh.
 //!
 //! One source for `f32` and `f64`; [`Elementary`] holds the constants. Accuracy, in units in the last
 //! place (ULP) of the exact result, on every instruction set: exp and log 1, sigmoid and tanh 3.
 
-use pulp::Simd;
-
 use crate::element::Element;
-use crate::simd::Vector;
+use crate::registers::Registers;
 
 /// The constants of this module's functions. Public only because [`Element`] builds on it; it cannot
 /// be reached.
@@ -18,7 +16,7 @@ pub trait Elementary: Sized + 'static {
     /// ln 2 in two parts; the first so short that its product with an exponent is exact.
     const LN_2: [Self; 2];
     /// (eʳ − 1 − r)/r² on |r| ≤ ½·ln 2, highest power first: minimax for the relative error of eʳ,
-    /// 2⁻²⁸ in f32 and 2⁻⁵⁷ in f64.
+    /// 2⁻²⁹ in f32 and 2⁻⁵⁷ in f64.
     const EXP_POLYNOMIAL: &'static [Self];
     /// (ln((1 + s)/(1 − s))/s − 2)/s² as a polynomial of s² on |s| ≤ 0.1716, highest power first:
     /// from FreeBSD's e_logf.c and e_log.c.
@@ -38,10 +36,6 @@ pub trait Elementary: Sized + 'static {
     const EXPONENT_BIAS: Self;
     /// A power of two that makes every denormal normal, and its exponent.
     const NORMALISE: [Self; 2];
-    /// Below this exponent a result may be denormal.
-    const SMALL_EXPONENT: Self;
-    /// 2⁻⁶⁴, which brings a result there that was taken 2⁶⁴ too large.
-    const TWO_POW_MINUS_64: Self;
 }
 
 impl Elementary for f32 {
@@ -49,7 +43,7 @@ impl Elementary for f32 {
     const TANH_ONE: f32 = 10.0;
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     const EXP_POLYNOMIAL: &'static [f32] =
-        &[0.001_381_447_5, 0.008_368_781, 0.041_668_393, 0.166_665_2, 0.499_999_94];
+        &[1.979_033_1e-4, 1.394_467_1e-3, 8.333_497e-3, 4.166_629_5e-2, 1.666_666_6e-1, 0.5];
     const LOG_POLYNOMIAL: &'static [f32] = &[0.242_790_79, 0.284_987_87, 0.400_009_72, 0.666_666_6];
     const ROUND: f32 = 12_582_912.0; // 1.5·2²³
     const INTEGER: f32 = 12_582_912.0;
@@ -58,8 +52,6 @@ impl Elementary for f32 {
     const MANTISSA_MASK: f32 = f32::from_bits(0x007f_ffff);
     const EXPONENT_BIAS: f32 = 127.0;
     const NORMALISE: [f32; 2] = [33_554_432.0, 25.0];
-    const SMALL_EXPONENT: f32 = -100.0;
-    const TWO_POW_MINUS_64: f32 = 5.421_011e-20;
 }
 
 impl Elementary for f64 {
@@ -94,11 +86,10 @@ impl Elementary for f64 {
     const MANTISSA_MASK: f64 = f64::from_bits(0x000f_ffff_ffff_ffff);
     const EXPONENT_BIAS: f64 = 1023.0;
     const NORMALISE: [f64; 2] = [18_014_398_509_481_984.0, 54.0];
-    const SMALL_EXPONENT: f64 = -1000.0;
-    const TWO_POW_MINUS_64: f64 = 5.421_010_862_427_522e-20;
 }
 
-impl<T: Element, S: Simd> Vector<T, S> {
+/// The functions, of one register or of two in turns.
+pub(crate) trait Functions<T: Element>: Registers<T> {
     /// The polynomial with `coefficients`, highest power first, by Horner's rule.
     #[inline(always)]
     fn polynomial(self, coefficients: &'static [T]) -> Self {
@@ -129,37 +120,41 @@ impl<T: Element, S: Simd> Vector<T, S> {
 
     /// eˣ within 1 ULP, denormal results too; ∞ on overflow, 0 on underflow, NaN of NaN.
     #[inline(always)]
-    pub(crate) fn exp(self) -> Self {
+    fn exp(self) -> Self {
         let [low, high] = T::EXP_RANGE.map(|bound| self.like(bound));
-        let x = self.lt(low).select(low, self);
-        let x = high.lt(x).select(high, x);
-        let (n, exp_m1) = x.reduce_exp();
-        // 2ⁿ in two factors, the first and its product normal: only the second rounds a denormal, or
-        // overflows.
-        let small = n.lt(self.like(T::SMALL_EXPONENT));
-        let shift = small.select(self.like(T::of(64.0)), self.like(-T::one()));
-        let last = small.select(self.like(T::TWO_POW_MINUS_64), self.like(T::of(2.0)));
-        (exp_m1 + self.like(T::one())) * (n + shift).exp2_integer() * last
+        self.larger(low).smaller(high).exp_in_range()
+    }
+
+    /// [`Functions::exp`] of what lies within [`Elementary::EXP_RANGE`].
+    ///
+    /// 2ⁿ comes in two halves, the first and its product normal: only the second rounds a denormal, or overflows.
+    #[inline(always)]
+    fn exp_in_range(self) -> Self {
+        let (n, exp_m1) = self.reduce_exp();
+        let round = self.like(T::ROUND);
+        let half = n.mul_add(self.like(T::of(0.5)), round) - round;
+        let power = half.exp2_integer();
+        exp_m1.mul_add(power, power) * (n - half).exp2_integer()
     }
 
     /// ln x within 1 ULP; −∞ of 0, NaN of what is negative, ∞ of ∞, NaN of NaN.
     ///
     /// x = 2ᵉ·m with m within √½ and √2; ln m from s = f/(2 + f), f = m − 1, as in FreeBSD's e_log.c.
     #[inline(always)]
-    pub(crate) fn log(self) -> Self {
+    fn log(self) -> Self {
         let (zero, one, half) = (self.like(T::zero()), self.like(T::one()), self.like(T::of(0.5)));
         let denormal = self.lt(self.like(T::min_positive_value()));
         let [factor, exponent] = T::NORMALISE.map(|x| self.like(x));
-        let x = denormal.select(self * factor, self);
-        let bias = self.like(T::EXPONENT_BIAS) + denormal.select(exponent, zero);
+        let x = Self::select(denormal, self * factor, self);
+        let bias = self.like(T::EXPONENT_BIAS) + Self::select(denormal, exponent, zero);
 
         let integer = self.like(T::INTEGER);
         let stored = x.shr_words(T::EXPONENT_SHIFT).and_bits(T::EXPONENT_MASK).or_bits(integer);
         let e = stored - integer - bias;
         let m = x.and_bits(T::MANTISSA_MASK).or_bits(one);
         let large = self.like(T::of(std::f64::consts::SQRT_2)).lt(m);
-        let m = large.select(m * half, m);
-        let e = large.select(e + one, e);
+        let m = Self::select(large, m * half, m);
+        let e = Self::select(large, e + one, e);
 
         let f = m - one;
         let s = f / (f + self.like(T::of(2.0)));
@@ -170,25 +165,25 @@ impl<T: Element, S: Simd> Vector<T, S> {
         let small = s.mul_add(half_square + rest, e * low);
         let log = e.mul_add(high, f - (half_square - small));
 
-        let log = self.lt(self.like(T::infinity())).select(log, self);
-        let log = self.eq(zero).select(self.like(T::neg_infinity()), log);
-        self.lt(zero).select(self.like(T::nan()), log)
+        let log = Self::select(self.lt(self.like(T::infinity())), log, self);
+        let log = Self::select(self.eq(zero), self.like(T::neg_infinity()), log);
+        Self::select(self.lt(zero), self.like(T::nan()), log)
     }
 
     /// 1/(1 + e⁻ˣ) within 3 ULP, from the exp of −|x|, which does not overflow; NaN of NaN.
     #[inline(always)]
-    pub(crate) fn sigmoid(self) -> Self {
+    fn sigmoid(self) -> Self {
         let one = self.like(T::one());
-        let exp = (-self.abs()).exp();
-        self.lt(self.like(T::zero())).select(exp, one) / (one + exp)
+        let exp =
+            self.or_bits(self.like(-T::zero())).larger(self.like(T::EXP_RANGE[0])).exp_in_range();
+        Self::select(self.lt(self.like(T::zero())), exp, one) / (one + exp)
     }
 
     /// tanh x within 3 ULP, from t = e^(2|x|) − 1 as t/(t + 2); NaN of NaN.
     #[inline(always)]
-    pub(crate) fn tanh(self) -> Self {
+    fn tanh(self) -> Self {
         let limit = self.like(T::TANH_ONE);
-        let x = self.abs();
-        let x = limit.lt(x).select(limit, x);
+        let x = self.abs().smaller(limit);
         let (n, exp_m1) = (x + x).reduce_exp();
         let power = n.exp2_integer();
         let t = exp_m1.mul_add(power, power - self.like(T::one()));
@@ -196,6 +191,8 @@ impl<T: Element, S: Simd> Vector<T, S> {
         tanh.or_bits(self.and_bits(-T::zero()))
     }
 }
+
+impl<T: Element, R: Registers<T>> Functions<T> for R {}
 
 #[cfg(test)]
 mod tests {

@@ -27,6 +27,7 @@ pub mod pool;
 pub mod probe;
 pub mod reduce;
 pub mod reference;
+mod registers;
 pub mod rows;
 mod simd;
 pub mod softmax;

@@ -17,6 +17,18 @@ pub(crate) trait Map<T: Element, const OUT: usize, const IN: usize>: Sync {
         outputs: [Vector<T, S>; OUT],
         inputs: [Vector<T, S>; IN],
     ) -> [Vector<T, S>; OUT];
+
+    /// The same of two registers of each slice that follow each other: for what is faster in
+    /// turns ([`Pair`](crate::registers::Pair)).
+    #[inline(always)]
+    fn map_pair<S: Simd>(
+        &self,
+        simd: S,
+        [outputs, next_outputs]: [[Vector<T, S>; OUT]; 2],
+        [inputs, next_inputs]: [[Vector<T, S>; IN]; 2],
+    ) -> [[Vector<T, S>; OUT]; 2] {
+        [self.map(simd, outputs, inputs), self.map(simd, next_outputs, next_inputs)]
+    }
 }
 
 /// Elements a task takes: 32 KiB of f32 a slice, so that a few slices stay in L2.
@@ -69,20 +81,25 @@ impl<T: Element, Op: Map<T, OUT, IN>, const OUT: usize, const IN: usize> WithSim
         assert!(inputs.iter().all(|slice| slice.len() == len));
         let to = outputs.each_mut().map(|slice| slice.as_mut_ptr());
         let from = inputs.map(|slice| slice.as_ptr());
+        let old = to.map(<*mut T>::cast_const);
         let mut at = 0;
-        while at < whole {
-            // SAFETY: at + lanes <= whole <= the length of every slice.
+        while at + 2 * lanes <= whole {
+            let next = at + lanes;
+            // SAFETY: next + lanes <= whole <= the length of every slice.
             unsafe {
-                let results = op.map(
-                    simd,
-                    to.map(|to| Vector::load_ptr(simd, to.add(at))),
-                    from.map(|from| Vector::load_ptr(simd, from.add(at))),
-                );
-                for (to, result) in to.iter().zip(results) {
-                    result.store_ptr(to.add(at));
-                }
+                let outputs = [load(simd, old, at), load(simd, old, next)];
+                let inputs = [load(simd, from, at), load(simd, from, next)];
+                let [results, next_results] = op.map_pair(simd, outputs, inputs);
+                store(results, to, at);
+                store(next_results, to, next);
             }
-            at += lanes;
+            at += 2 * lanes;
+        }
+        if at < whole {
+            // SAFETY: at + lanes <= whole, as above.
+            unsafe {
+                store(op.map(simd, load(simd, old, at), load(simd, from, at)), to, at);
+            }
         }
         if whole < len {
             let results = op.map(
@@ -94,5 +111,33 @@ impl<T: Element, Op: Map<T, OUT, IN>, const OUT: usize, const IN: usize> WithSim
                 result.store_partial(&mut slice[whole..]);
             }
         }
+    }
+}
+
+/// A register of each slice.
+///
+/// # Safety
+/// - Each of `slices` must be valid for reading a register of elements from `at` on.
+#[inline(always)]
+unsafe fn load<T: Element, S: Simd, const N: usize>(
+    simd: S,
+    slices: [*const T; N],
+    at: usize,
+) -> [Vector<T, S>; N] {
+    // SAFETY: the caller's promise.
+    slices.map(|slice| unsafe { Vector::load_ptr(simd, slice.add(at)) })
+}
+
+/// # Safety
+/// - Each of `slices` must be valid for writing a register of elements from `at` on.
+#[inline(always)]
+unsafe fn store<T: Element, S: Simd, const N: usize>(
+    registers: [Vector<T, S>; N],
+    slices: [*mut T; N],
+    at: usize,
+) {
+    for (register, slice) in registers.into_iter().zip(slices) {
+        // SAFETY: the caller's promise.
+        unsafe { register.store_ptr(slice.add(at)) };
     }
 }

@@ -8,8 +8,8 @@ use crate::element::Element;
 
 /// A register of `T` under the instruction set `S`.
 ///
-/// Minimum and maximum are absent on purpose: they differ by instruction set on NaN. Write them as
-/// [`Vector::lt`] and [`Mask::select`].
+/// The usual minimum and maximum are absent on purpose: they differ by instruction set on NaN.
+/// [`Vector::larger`] and [`Vector::smaller`] do not.
 #[derive(Clone, Copy)]
 pub(crate) struct Vector<T: Element, S: Simd> {
     simd: S,
@@ -168,7 +168,13 @@ impl<T: Element, S: Simd> Vector<T, S> {
     /// The larger of the two lanes; `self` where either is NaN.
     #[inline(always)]
     pub(crate) fn larger(self, b: Self) -> Self {
-        self.lt(b).select(b, self)
+        Self { lanes: T::simd_max(self.simd, b.lanes, self.lanes), ..self }
+    }
+
+    /// The smaller of the two lanes; `self` where either is NaN.
+    #[inline(always)]
+    pub(crate) fn smaller(self, b: Self) -> Self {
+        Self { lanes: T::simd_min(self.simd, b.lanes, self.lanes), ..self }
     }
 
     /// `self` with its bits masked by those of `mask`.

@@ -10,6 +10,21 @@ use crate::workspace::with_scratch;
 /// Elements below which waking a thread costs more than it saves.
 const PARALLEL_LEN: usize = 1 << 15;
 
+/// `$function` with the number of cells in a filter's row known to the compiler, where it is a usual one: such a row is shorter than
+/// a loop over it, or a call to memcpy.
+macro_rules! by_cells {
+    ($function:ident($cells:expr, $($argument:expr),*)) => {
+        match $cells {
+            1 => $function(1, $($argument),*),
+            2 => $function(2, $($argument),*),
+            3 => $function(3, $($argument),*),
+            5 => $function(5, $($argument),*),
+            7 => $function(7, $($argument),*),
+            cells => $function(cells, $($argument),*),
+        }
+    };
+}
+
 pub(super) fn im2col<T: Element>(
     input: [usize; 4],
     window: &Window,
@@ -28,17 +43,27 @@ pub(super) fn im2col<T: Element>(
     pool.for_each_part(parts, 1, |_, (image, col)| {
         with_scratch(plane.len(), |haloed| {
             plane.fill(image.data, haloed);
-            let mut to = col.data.chunks_exact_mut(cells);
-            for pixel in &pixels {
-                for (row, to) in tap_rows.iter().zip(&mut to) {
-                    // Cell by cell: a filter's row is shorter than a call to memcpy.
-                    let from = &haloed[pixel + row..][..cells];
-                    to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
-                }
-            }
+            by_cells!(copy_windows(cells, haloed, &pixels, &tap_rows, col.data));
         });
     });
     Ok(())
+}
+
+/// The windows of a haloed image, row of the filter by row.
+#[inline(always)]
+fn copy_windows<T: Element>(
+    cells: usize,
+    haloed: &[T],
+    pixels: &[usize],
+    tap_rows: &[usize],
+    col: &mut [T],
+) {
+    for (pixel, window) in pixels.iter().zip(col.chunks_exact_mut(cells * tap_rows.len())) {
+        for (row, to) in tap_rows.iter().zip(window.chunks_exact_mut(cells)) {
+            let from = &haloed[pixel + row..][..cells];
+            to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+        }
+    }
 }
 
 pub(super) fn col2im<T: Element>(
@@ -60,15 +85,26 @@ pub(super) fn col2im<T: Element>(
     pool.for_each_part(parts, 1, |_, (image, col)| {
         with_scratch(plane.len(), |haloed| {
             haloed.fill(T::zero());
-            let mut from = col.data.chunks_exact(cells);
-            for pixel in &pixels {
-                for (row, from) in tap_rows.iter().zip(&mut from) {
-                    let to = &mut haloed[pixel + row..][..cells];
-                    to.iter_mut().zip(from).for_each(|(to, &from)| *to += from);
-                }
-            }
+            by_cells!(add_windows(cells, col.data, &pixels, &tap_rows, haloed));
             plane.read(haloed, image.data);
         });
     });
     Ok(())
+}
+
+/// The adjoint of [`copy_windows`].
+#[inline(always)]
+fn add_windows<T: Element>(
+    cells: usize,
+    col: &[T],
+    pixels: &[usize],
+    tap_rows: &[usize],
+    haloed: &mut [T],
+) {
+    for (pixel, window) in pixels.iter().zip(col.chunks_exact(cells * tap_rows.len())) {
+        for (row, from) in tap_rows.iter().zip(window.chunks_exact(cells)) {
+            let to = &mut haloed[pixel + row..][..cells];
+            to.iter_mut().zip(from).for_each(|(to, &from)| *to += from);
+        }
+    }
 }

@@ -4,6 +4,7 @@ use pulp::{Simd, WithSimd};
 
 use super::Target;
 use crate::element::Element;
+use crate::exp::Functions;
 use crate::simd::{MAX_LANES, Vector};
 
 /// What the logarithm of a probability is taken from.

@@ -4,6 +4,8 @@
 use pulp::{Simd, WithSimd};
 
 use crate::element::Element;
+use crate::exp::Functions;
+use crate::registers::Pair;
 use crate::simd::{MAX_LANES, Vector};
 use crate::transpose::{MIN_WIDTH, lanes_to_rows, rows_to_lanes};
 
@@ -114,7 +116,17 @@ fn softmax_of_lanes<T: Element, S: Simd>(simd: S, columns: &mut [T], log: bool) 
         max = max.larger(Vector::load(simd, column));
     }
     let mut sum = Vector::zero(simd);
-    for column in columns.chunks_exact_mut(lanes) {
+    let mut pairs = columns.chunks_exact_mut(2 * lanes);
+    for pair in &mut pairs {
+        let (left, right) = pair.split_at_mut(lanes);
+        let x = [Vector::load(simd, left) - max, Vector::load(simd, right) - max];
+        let Pair([first, second]) = Pair(x).exp();
+        first.store(left);
+        second.store(right);
+        sum = sum + first + second;
+    }
+    let column = pairs.into_remainder();
+    if !column.is_empty() {
         let exp = (Vector::load(simd, column) - max).exp();
         exp.store(column);
         sum = sum + exp;
@@ -154,8 +166,8 @@ fn exp_of_row<T: Element, S: Simd>(simd: S, x: &[T], max: Vector<T, S>, y: &mut 
     let whole = x.len() - x.len() % (2 * lanes);
     for (block, x) in x[..whole].chunks_exact(2 * lanes).enumerate() {
         let (left, right) = x.split_at(lanes);
-        let exps =
-            [(Vector::load(simd, left) - max).exp(), (Vector::load(simd, right) - max).exp()];
+        let x = [Vector::load(simd, left) - max, Vector::load(simd, right) - max];
+        let Pair(exps) = Pair(x).exp();
         if store {
             let (left, right) = y[2 * lanes * block..][..2 * lanes].split_at_mut(lanes);
             exps[0].store(left);
