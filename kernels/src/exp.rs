@@ -11,6 +11,8 @@ use crate::registers::Registers;
 pub trait Elementary: Sized + 'static {
     /// Beyond these, eˣ is ∞ or rounds to 0.
     const EXP_RANGE: [Self; 2];
+    /// Up to it, eˣ and e⁻ˣ are normal numbers, and what they are the sums of too.
+    const EXP_NORMAL: Self;
     /// Beyond it, tanh x rounds to 1.
     const TANH_ONE: Self;
     /// ln 2 in two parts; the first so short that its product with an exponent is exact.
@@ -40,6 +42,7 @@ pub trait Elementary: Sized + 'static {
 
 impl Elementary for f32 {
     const EXP_RANGE: [f32; 2] = [-104.0, 89.0];
+    const EXP_NORMAL: f32 = 80.0;
     const TANH_ONE: f32 = 10.0;
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     const EXP_POLYNOMIAL: &'static [f32] =
@@ -56,6 +59,7 @@ impl Elementary for f32 {
 
 impl Elementary for f64 {
     const EXP_RANGE: [f64; 2] = [-746.0, 710.0];
+    const EXP_NORMAL: f64 = 700.0;
     const TANH_ONE: f64 = 20.0;
     const LN_2: [f64; 2] = [6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10];
     const EXP_POLYNOMIAL: &'static [f64] = &[
@@ -121,16 +125,21 @@ pub(crate) trait Functions<T: Element>: Registers<T> {
     /// eˣ within 1 ULP, denormal results too; ∞ on overflow, 0 on underflow, NaN of NaN.
     #[inline(always)]
     fn exp(self) -> Self {
-        let [low, high] = T::EXP_RANGE.map(|bound| self.like(bound));
-        self.larger(low).smaller(high).exp_in_range()
+        if self.reaches(T::EXP_NORMAL) {
+            return self.exp_anywhere();
+        }
+        let (n, exp_m1) = self.reduce_exp();
+        let power = n.exp2_integer();
+        exp_m1.mul_add(power, power)
     }
 
-    /// [`Functions::exp`] of what lies within [`Elementary::EXP_RANGE`].
+    /// [`Functions::exp`], with the same bits, where a result may be too large or too small for a normal number.
     ///
     /// 2ⁿ comes in two halves, the first and its product normal: only the second rounds a denormal, or overflows.
     #[inline(always)]
-    fn exp_in_range(self) -> Self {
-        let (n, exp_m1) = self.reduce_exp();
+    fn exp_anywhere(self) -> Self {
+        let [low, high] = T::EXP_RANGE.map(|bound| self.like(bound));
+        let (n, exp_m1) = self.larger(low).smaller(high).reduce_exp();
         let round = self.like(T::ROUND);
         let half = n.mul_add(self.like(T::of(0.5)), round) - round;
         let power = half.exp2_integer();
@@ -174,8 +183,7 @@ pub(crate) trait Functions<T: Element>: Registers<T> {
     #[inline(always)]
     fn sigmoid(self) -> Self {
         let one = self.like(T::one());
-        let exp =
-            self.or_bits(self.like(-T::zero())).larger(self.like(T::EXP_RANGE[0])).exp_in_range();
+        let exp = self.or_bits(self.like(-T::zero())).exp();
         Self::select(self.lt(self.like(T::zero())), exp, one) / (one + exp)
     }
 

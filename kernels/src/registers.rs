@@ -30,6 +30,8 @@ pub(crate) trait Registers<T>:
     fn eq(self, b: Self) -> Self::Mask;
     fn lt(self, b: Self) -> Self::Mask;
     fn select(mask: Self::Mask, if_true: Self, if_false: Self) -> Self;
+    /// Whether a lane reaches `bound`, or `-bound`. NaN does not.
+    fn reaches(self, bound: T) -> bool;
 }
 
 /// Two registers.
@@ -57,6 +59,11 @@ macro_rules! impl_registers {
             fn select(mask: Self::Mask, if_true: Self, if_false: Self) -> Self {
                 mask.select(if_true, if_false)
             }
+
+            #[inline(always)]
+            fn reaches(self, bound: T) -> bool {
+                Vector::like(self, bound).le(Vector::abs(self)).any()
+            }
         }
 
         impl<T: Element, S: Simd> Registers<T> for Pair<T, S> {
@@ -77,6 +84,12 @@ macro_rules! impl_registers {
                     first.select(if_true.0[0], if_false.0[0]),
                     second.select(if_true.0[1], if_false.0[1]),
                 ])
+            }
+
+            #[inline(always)]
+            fn reaches(self, bound: T) -> bool {
+                let [first, second] = self.0;
+                first.reaches(bound) || second.reaches(bound)
             }
         }
     };

@@ -268,6 +268,12 @@ impl<T: Element, S: Simd> Mask<T, S> {
         }
     }
 
+    /// Whether it holds in any lane.
+    #[inline(always)]
+    pub(crate) fn any(self) -> bool {
+        T::simd_any(self.simd, self.lanes)
+    }
+
     /// Where `self` holds and `b` does not.
     #[inline(always)]
     pub(crate) fn and_not(self, b: Self) -> Self {
