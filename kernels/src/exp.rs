@@ -318,6 +318,17 @@ mod tests {
         y[0]
     }
 
+    #[test]
+    fn neighbours_do_not_change_exp() {
+        // 1000 sends its register, and the one in turn with it, another way.
+        let alone: Vec<f32> = (-7900..7900).map(|i| i as f32 * 0.01).collect();
+        let beside: Vec<f32> = alone.iter().flat_map(|&x| [x, 1000.0]).collect();
+        let (mut of_alone, mut of_beside) = (vec![0.0; alone.len()], vec![0.0; beside.len()]);
+        exp(&alone, &mut of_alone).unwrap();
+        exp(&beside, &mut of_beside).unwrap();
+        assert!(of_alone.iter().eq(of_beside.iter().step_by(2)));
+    }
+
     fn special_values<T: Element>() {
         let (zero, one, inf) = (T::zero(), T::one(), T::infinity());
         for (function, x, y) in [
