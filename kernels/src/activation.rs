@@ -25,47 +25,28 @@ macro_rules! function {
             }
         }
 
-        impl<T: Element> Map<T, 1, 1> for $name {
+        // In place there is no input but the output.
+        impl<T: Element, const IN: usize> Map<T, 1, IN> for $name {
             #[inline(always)]
             fn map<S: Simd>(
                 &self,
                 _: S,
-                _: [Vector<T, S>; 1],
-                [x]: [Vector<T, S>; 1],
+                [y]: [Vector<T, S>; 1],
+                x: [Vector<T, S>; IN],
             ) -> [Vector<T, S>; 1] {
-                [Self::of(x)]
+                [Self::of(*x.first().unwrap_or(&y))]
             }
 
             #[inline(always)]
             fn map_pair<S: Simd>(
                 &self,
                 _: S,
-                _: [[Vector<T, S>; 1]; 2],
-                [[first], [second]]: [[Vector<T, S>; 1]; 2],
+                [[y], [next_y]]: [[Vector<T, S>; 1]; 2],
+                [x, next_x]: [[Vector<T, S>; IN]; 2],
             ) -> [[Vector<T, S>; 1]; 2] {
-                Self::of(Pair([first, second])).0.map(|y| [y])
-            }
-        }
-
-        impl<T: Element> Map<T, 1, 0> for $name {
-            #[inline(always)]
-            fn map<S: Simd>(
-                &self,
-                _: S,
-                [x]: [Vector<T, S>; 1],
-                _: [Vector<T, S>; 0],
-            ) -> [Vector<T, S>; 1] {
-                [Self::of(x)]
-            }
-
-            #[inline(always)]
-            fn map_pair<S: Simd>(
-                &self,
-                _: S,
-                [[first], [second]]: [[Vector<T, S>; 1]; 2],
-                _: [[Vector<T, S>; 0]; 2],
-            ) -> [[Vector<T, S>; 1]; 2] {
-                Self::of(Pair([first, second])).0.map(|y| [y])
+                let x = [*x.first().unwrap_or(&y), *next_x.first().unwrap_or(&next_y)];
+                let Pair([y, next_y]) = Self::of(Pair(x));
+                [[y], [next_y]]
             }
         }
     };

@@ -13,7 +13,7 @@ use crate::gemm::{Block, Epilogue, General, Output};
 use crate::parallel::{Pool, Rows};
 use crate::reduce::sum_axis;
 use crate::view::MatRef;
-use crate::workspace::with_scratch;
+use crate::workspace::{with_scratch, with_scratch_in_parts};
 
 /// For each image, dwᵀ (taps × filters) += windows (taps × pixels) · dyᵀ (pixels × filters): the windows are read where they
 /// are, element by element, and only dy is packed.
@@ -42,8 +42,7 @@ pub(super) fn backward_weight<T: Element>(
         pool.for_each_part(Rows::new(&mut *sums, parts, dw.len()), 1, |part, sum| {
             let images = part * part_images..batch.min((part + 1) * part_images);
             let c = Output { start: sum.data.as_mut_ptr(), strides: [filters as isize, 1] };
-            with_scratch(plane.len() + panels_len, |scratch| {
-                let (haloed, panels) = scratch.split_at_mut(plane.len());
+            with_scratch_in_parts([plane.len(), panels_len], |[haloed, panels]| {
                 let mut beta = T::zero();
                 for n in images.clone() {
                     plane.fill(&x[n * image_len..][..image_len], haloed);

@@ -18,7 +18,7 @@ use crate::gemm::{Epilogue, General, Output};
 use crate::parallel::{Pool, Rows};
 use crate::simd::Vector;
 use crate::view::MatRef;
-use crate::workspace::with_scratch;
+use crate::workspace::with_scratch_in_parts;
 
 /// Channels of x up to which this is the faster way, and filters from which on.
 const MOST_CHANNELS: usize = 3;
@@ -47,8 +47,7 @@ pub(super) fn backward_data<T: Element>(
     let w = MatRef::new(w, [filters, taps])?.t();
     let dx = Rows::new(dx, batch, geometry.input_len() / batch);
     pool.for_each_part((dx, Rows::new(dy, batch, filters * pixels)), 1, |_, (dx, dy)| {
-        with_scratch(taps * pixels + plane.len(), |scratch| {
-            let (columns, haloed) = scratch.split_at_mut(taps * pixels);
+        with_scratch_in_parts([taps * pixels, plane.len()], |[columns, haloed]| {
             let dy = MatRef::new(dy.data, [filters, pixels]).expect("one image of dy");
             let product = Product {
                 size: [taps, pixels, filters],

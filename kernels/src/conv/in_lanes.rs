@@ -6,7 +6,7 @@ use super::geometry::ConvGeometry;
 use crate::element::Element;
 use crate::error::Result;
 use crate::lanes::{self, Convolution, gather, scatter};
-use crate::workspace::with_scratch;
+use crate::workspace::{with_scratch, with_scratch_in_parts};
 
 /// A convolution of a batch that fills lanes.
 pub(super) struct InLanes {
@@ -55,8 +55,7 @@ impl InLanes {
     ) -> Result<()> {
         let [from_len, to_len] = [from_features, to_features].map(|features| features * self.lanes);
         lanes::for_each_stretch(self.groups, self.work, [(to, to_len)], |group, [to]| {
-            with_scratch(from_len + to_len, |scratch| {
-                let (from_lanes, to_lanes) = scratch.split_at_mut(from_len);
+            with_scratch_in_parts([from_len, to_len], |[from_lanes, to_lanes]| {
                 gather(self.group(from, group, from_len), from_features, from_lanes)?;
                 pass(from_lanes, to_lanes)?;
                 scatter(to_lanes, to_features, to)
@@ -106,8 +105,7 @@ impl InLanes {
             lanes::for_each_stretch(parts, self.work, stretches, |part, [gradient]| {
                 gradient.fill(T::zero());
                 let (gradient, db) = gradient.split_at_mut(self.plan.gradient_len());
-                with_scratch(x_len + y_len, |scratch| {
-                    let (x_lanes, dy_lanes) = scratch.split_at_mut(x_len);
+                with_scratch_in_parts([x_len, y_len], |[x_lanes, dy_lanes]| {
                     let first = part * part_groups;
                     for group in first..(first + part_groups).min(self.groups) {
                         gather(self.group(x, group, x_len), inputs, x_lanes)?;

@@ -22,7 +22,7 @@ use crate::conv::{ConvGeometry, Window};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::parallel::{Pool, Rows, Start};
-use crate::workspace::{with_scratch, with_scratch_in_parts};
+use crate::workspace::with_scratch_in_parts;
 use product::{A, Products, micro_tiles};
 use transform::{
     FILTER, FromPositions, POSITIONS, Planes, SIDE, TILE, Tiles, ToPositions, Transform,
@@ -182,8 +182,8 @@ impl Winograd {
         let tiles = (rows[1] - rows[0]) * columns;
         let row = tiles * lanes;
         let group = GROUP.min(outputs);
-        with_scratch(POSITIONS * (inputs + group) * row, |scratch: &mut [T]| {
-            let (v, m) = scratch.split_at_mut(POSITIONS * inputs * row);
+        let lens = [inputs, group].map(|planes| POSITIONS * planes * row);
+        with_scratch_in_parts(lens, |[v, m]: [&mut [T]; 2]| {
             let strides = [input[0] * input[1] * lanes, lanes];
             let from = Planes { start: x.as_ptr(), count: inputs, strides, size: input, pad };
             for (i, v) in v.chunks_exact_mut(SIDE * inputs * row).enumerate() {

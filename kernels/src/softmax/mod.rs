@@ -12,7 +12,7 @@ use crate::element::Element;
 use crate::error::{Error, Result, check_len};
 use crate::parallel::{Parts, Pool, Rows};
 use crate::simd::MAX_LANES;
-use crate::workspace::with_scratch;
+use crate::workspace::{with_scratch, with_scratch_in_parts};
 use loss::{CrossEntropy, Gradient, Scores};
 use rows::{Softmax, scratch_len};
 
@@ -204,8 +204,7 @@ pub fn softmax_cross_entropy<T: Element>(
         let (x, y, target) = (x.data, y.data, target.target);
         // The book's epsilon needs no logarithms of the sums.
         let log_sums = if epsilon == T::zero() { x.len() / classes } else { 0 };
-        with_scratch(scratch_len(classes) + log_sums, |scratch| {
-            let (log_sums, scratch) = scratch.split_at_mut(log_sums);
+        with_scratch_in_parts([log_sums, scratch_len(classes)], |[log_sums, scratch]| {
             arch.dispatch(Softmax { x, classes, y: &mut *y, log_sums, scratch });
             let scores = match epsilon == T::zero() {
                 true => Scores::Logits { x, log_sums },

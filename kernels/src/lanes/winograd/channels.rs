@@ -19,7 +19,7 @@ use crate::lanes::pool::larger;
 use crate::lanes::transpose::Turn;
 use crate::parallel::Start;
 use crate::simd::Vector;
-use crate::workspace::with_scratch;
+use crate::workspace::{with_scratch, with_scratch_in_parts};
 
 /// Bytes of V of a part, which the products of all filters should find in L2. (100 to 200 KiB at once are 3 % slower than less.)
 const BLOCK: usize = 96 << 10;
@@ -84,8 +84,8 @@ impl Winograd {
         let tiles = (rows[1] - rows[0]) * columns;
         let (planes, plane) = (inputs.div_ceil(lanes), tiles * lanes);
         let v_len = POSITIONS * planes * plane;
-        with_scratch(v_len + POSITIONS * REGISTERS * plane, |scratch: &mut [T]| {
-            let (v, m) = scratch.split_at_mut(v_len);
+        let lens = [v_len, POSITIONS * REGISTERS * plane];
+        with_scratch_in_parts(lens, |[v, m]: [&mut [T]; 2]| {
             let strides = [input[0] * input[1] * lanes, lanes];
             let from =
                 Planes { start: sample.x.as_ptr(), count: planes, strides, size: input, pad };
