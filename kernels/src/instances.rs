@@ -57,7 +57,6 @@ instances!(T:
     Convolution::forward::<T>,
     Convolution::backward_data::<T>,
     Convolution::add_weight_gradient::<T>,
-    Convolution::weight_gradient::<T>,
     channels::Convolution::prepare::<T>,
     channels::Convolution::forward::<T>,
     channels::gather::<T>,

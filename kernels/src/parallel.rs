@@ -127,6 +127,13 @@ impl<T: Sync> Parts for &[T] {
 /// Where a slice that tasks write to begins.
 pub(crate) struct Start<T>(pub(crate) *mut T);
 
+impl<T> Start<T> {
+    /// Where element `index` is; a method, so that closures take the whole of it, not the pointer.
+    pub(crate) fn at(self, index: usize) -> *mut T {
+        self.0.wrapping_add(index)
+    }
+}
+
 impl<T> Clone for Start<T> {
     fn clone(&self) -> Self {
         *self

@@ -99,12 +99,12 @@ impl InLanes {
         let ([inputs, outputs], [x_len, y_len]) = (self.features, self.lens());
         let part_groups = self.groups.div_ceil(BATCH_PARTS);
         let parts = self.groups.div_ceil(part_groups);
-        let stride = self.plan.gradient_len() + self.filters;
+        let stride = dw.len() + self.filters;
         with_scratch(parts * stride, |gradients| {
             let stretches = [(&mut *gradients, stride)];
             lanes::for_each_stretch(parts, self.work, stretches, |part, [gradient]| {
                 gradient.fill(T::zero());
-                let (gradient, db) = gradient.split_at_mut(self.plan.gradient_len());
+                let (gradient, db) = gradient.split_at_mut(stride - self.filters);
                 with_scratch_in_parts([x_len, y_len], |[x_lanes, dy_lanes]| {
                     let first = part * part_groups;
                     for group in first..(first + part_groups).min(self.groups) {
@@ -115,7 +115,7 @@ impl InLanes {
                     Ok(())
                 })
             })?;
-            self.plan.weight_gradient(gradients, stride, 0, dw)
+            lanes::sum_stretches(gradients, stride, 0, dw)
         })
     }
 

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::correlate::{Correlate, Finish, Table};
-use super::sum::sum_stretches;
 use super::weight::{AddGradient, FILTERS, WeightTable, add_bias_gradient};
 use super::winograd::Winograd;
 use super::{arch_of, count};
@@ -12,7 +11,6 @@ use crate::conv::{ConvGeometry, Window};
 use crate::element::Element;
 use crate::error::{Error, Result, check_len};
 use crate::parallel::{Parts, Pool, Rows};
-use crate::workspace::with_scratch;
 
 /// Multiply-adds (of registers) below which a call stays on its thread.
 const PARALLEL_WORK: usize = 1 << 18;
@@ -125,7 +123,7 @@ impl Convolution {
         2.0 * self.sample_work() as f64
     }
 
-    /// Whether by Winograd's filtering, which does 16 multiplications for 36.
+    /// Whether by Winograd's filtering, which does 36 multiplications for 144.
     pub fn is_winograd(&self) -> bool {
         matches!(self.kernels, Kernels::Winograd(_))
     }
@@ -155,7 +153,9 @@ impl Convolution {
     pub fn filters_len(&self) -> usize {
         match &self.kernels {
             Kernels::Direct(_) => self.geometry.weight_len(),
-            Kernels::Winograd([forward, _]) => forward.filters_len(),
+            Kernels::Winograd([forward, backward]) => {
+                forward.filters_len().max(backward.filters_len())
+            }
         }
     }
 
@@ -164,13 +164,12 @@ impl Convolution {
     /// # Errors
     /// [`crate::Error::Length`] where a slice has another size.
     pub fn forward_filters<T: Element>(&self, w: &[T], filters: &mut [T]) -> Result<()> {
-        self.check_filters("lanes::Convolution::forward_filters", w, filters)?;
+        const OP: &str = "lanes::Convolution::forward_filters";
+        self.check_filters(OP, w, filters)?;
         match &self.kernels {
             Kernels::Direct(_) => filters.copy_from_slice(w),
             Kernels::Winograd([forward, _]) => {
-                let w = w.as_chunks::<3>().0.as_chunks::<3>().0;
-                let inputs = self.geometry.weight()[1];
-                forward.filters(self.pool()?, |output, input| w[output * inputs + input], filters);
+                forward.filters(arch_of::<T>(OP, self.lanes)?, self.pool()?, w, false, filters);
             }
         }
         Ok(())
@@ -181,17 +180,12 @@ impl Convolution {
     /// # Errors
     /// As [`Convolution::forward_filters`].
     pub fn backward_filters<T: Element>(&self, w: &[T], filters: &mut [T]) -> Result<()> {
-        self.check_filters("lanes::Convolution::backward_filters", w, filters)?;
+        const OP: &str = "lanes::Convolution::backward_filters";
+        self.check_filters(OP, w, filters)?;
         match &self.kernels {
             Kernels::Direct(_) => filters.copy_from_slice(w),
             Kernels::Winograd([_, backward]) => {
-                let w = w.as_chunks::<3>().0.as_chunks::<3>().0;
-                let inputs = self.geometry.weight()[1];
-                let turned = |output: usize, input: usize| {
-                    let [[a, b, c], [d, e, f], [g, h, i]] = w[input * inputs + output];
-                    [[i, h, g], [f, e, d], [c, b, a]]
-                };
-                backward.filters(self.pool()?, turned, filters);
+                backward.filters(arch_of::<T>(OP, self.lanes)?, self.pool()?, w, true, filters);
             }
         }
         Ok(())
@@ -329,15 +323,7 @@ impl Convolution {
         Ok(())
     }
 
-    /// Elements of a sum of gradients by the weights, as [`Convolution::add_weight_gradient`] adds them up.
-    pub fn gradient_len(&self) -> usize {
-        match &self.kernels {
-            Kernels::Direct(_) => self.geometry.weight_len(),
-            Kernels::Winograd([forward, _]) => forward.gradient_len(),
-        }
-    }
-
-    /// Adds the gradients by w and the bias to `gradient`, from which [`Convolution::weight_gradient`] makes that by w, and `db`.
+    /// Adds the gradients by w and the bias to `dw` and `db`.
     ///
     /// # Errors
     /// As [`Convolution::forward`].
@@ -345,13 +331,13 @@ impl Convolution {
         &self,
         x: &[T],
         dy: &[T],
-        gradient: &mut [T],
+        dw: &mut [T],
         db: &mut [T],
     ) -> Result<()> {
-        self.add_weight_gradient_part(0..self.geometry.weight()[0], x, dy, gradient, db)
+        self.add_weight_gradient_part(0..self.geometry.weight()[0], x, dy, dw, db)
     }
 
-    /// [`Convolution::add_weight_gradient`] of the filters of one of [`Convolution::parts`]: dy holds their planes alone, `gradient`
+    /// [`Convolution::add_weight_gradient`] of the filters of one of [`Convolution::parts`]: dy holds their planes alone, `dw`
     /// and `db` have room for all.
     ///
     /// # Errors
@@ -361,7 +347,7 @@ impl Convolution {
         part: Range<usize>,
         x: &[T],
         dy: &[T],
-        gradient: &mut [T],
+        dw: &mut [T],
         db: &mut [T],
     ) -> Result<()> {
         const OP: &str = "lanes::Convolution::add_weight_gradient";
@@ -369,14 +355,14 @@ impl Convolution {
         let dy_len = self.check_part(OP, &part)?;
         check_len(OP, "x", x, self.lens()[0])?;
         check_len(OP, "dy", dy, dy_len)?;
-        check_len(OP, "gradient", gradient, self.gradient_len())?;
+        check_len(OP, "dw", dw, self.geometry.weight_len())?;
         check_len(OP, "db", db, filters)?;
         let (arch, pool) = (arch_of::<T>(OP, self.lanes)?, self.pool()?);
         match &self.kernels {
             Kernels::Direct(direct) => {
                 let filter_len = channels * self.geometry.window().area();
-                let gradient = &mut gradient[part.start * filter_len..part.end * filter_len];
-                let dw = Rows::new(gradient, part.len(), filter_len);
+                let dw = &mut dw[part.start * filter_len..part.end * filter_len];
+                let dw = Rows::new(dw, part.len(), filter_len);
                 pool.for_each_part(dw, FILTERS, |index, dw| {
                     let first = index * FILTERS;
                     let filters = first..first + dw.rows;
@@ -391,34 +377,11 @@ impl Convolution {
             }
             // SAFETY: the lengths were checked, the part is the whole; `arch_of` compared the lanes.
             Kernels::Winograd([forward, _]) => unsafe {
-                forward.add_gradient(arch, pool, x, dy, gradient);
+                forward.add_gradient(arch, pool, x, dy, dw);
             },
         }
         add_bias_gradient(arch, dy, &mut db[part]);
         Ok(())
-    }
-
-    /// `dw` = the gradient by w, from what [`Convolution::add_weight_gradient`] added up in several stretches of `buffer`: the
-    /// gradient lies at `offset` in each of `stride` elements.
-    ///
-    /// # Errors
-    /// [`crate::Error::Length`] where a stretch does not hold as much, or dw not the weights.
-    pub fn weight_gradient<T: Element>(
-        &self,
-        buffer: &[T],
-        stride: usize,
-        offset: usize,
-        dw: &mut [T],
-    ) -> Result<()> {
-        check_len("lanes::Convolution::weight_gradient", "dw", dw, self.geometry.weight_len())?;
-        match &self.kernels {
-            Kernels::Direct(_) => sum_stretches(buffer, stride, offset, dw),
-            Kernels::Winograd([forward, _]) => with_scratch(forward.gradient_len(), |sum| {
-                sum_stretches(buffer, stride, offset, sum)?;
-                forward.filter_gradient(self.pool()?, sum, dw);
-                Ok(())
-            }),
-        }
     }
 }
 

@@ -1,12 +1,13 @@
-//! Convolution by Winograd's minimal filtering F(2×2, 3×3): 16 multiplications for a tile of 2×2 outputs instead of 36.
+//! Convolution by Winograd's minimal filtering F(4×4, 3×3): 36 multiplications for a tile of 4×4 outputs instead of 144.
 //!
-//! The 4×4 elements that a tile sees, d, and the filter w are taken to 16 *positions*, multiplied there, summed over the channels
-//! and taken back: Y = Aᵀ [Σ (G w Gᵀ) ⊙ (Bᵀ d B)] A. With samples in lanes the transforms are additions of registers, and the
+//! The 6×6 elements that a tile sees, d, and the filter w are taken to 36 *positions*, multiplied there, summed over the channels
+//! and taken back: Y = Aᵀ [Σ (G w Gᵀ) ⊙ (Bᵀ d B)] A. With samples in lanes the transforms are a few operations on registers, and the
 //! sums at a position are a small matrix product. The gradient by the input is the same correlation of dY with the turned filters.
 //! The gradient by the weights flows back through Y: dw = Gᵀ [Σ over tiles and samples (A dY Aᵀ) ⊙ (Bᵀ d B)] G.
 //!
 //! Source: S. Winograd, "Arithmetic Complexity of Computations" (1980); A. Lavin and S. Gray, "Fast Algorithms for Convolutional
-//! Neural Networks" (2015). docs/engine.md derives it.
+//! Neural Networks" (2015); on the points, B. Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution
+//! for Deep Neural Networks" (2020). docs/engine.md derives it.
 
 mod channels;
 mod product;
@@ -15,27 +16,36 @@ mod transform;
 use std::env;
 use std::sync::OnceLock;
 
+use super::convolution::products;
 use super::correlate::Finish;
 use super::transpose::Turn;
 use crate::arch::Arch;
 use crate::conv::{ConvGeometry, Window};
 use crate::element::Element;
 use crate::error::{Error, Result};
-use crate::parallel::{Pool, Rows, Start};
-use crate::workspace::with_scratch_in_parts;
-use product::{A, Products, micro_tiles};
+use crate::gemm::caches::LINE;
+use crate::parallel::{Parts, Pool, Rows, Start};
+use crate::workspace::{with_scratch, with_scratch_in_parts};
+use product::Products;
 use transform::{
-    FILTER, FromPositions, POSITIONS, Planes, SIDE, TILE, Tiles, ToPositions, Transform,
+    FILTER, FilterGradients, Filters, FromPositions, PAIR_POSITIONS, PAIRS, POSITIONS, Planes,
+    TILE, Tiles, ToPositions, Transform, WEIGHT_PAIR_POSITIONS, WEIGHT_POSITIONS, WEIGHT_TILE,
 };
 
-/// Bytes of a block's operands at the positions, which the products should find in L2: 64 to 384 KiB differ by 3 %.
-const CORRELATION_BLOCK: usize = 192 << 10;
-/// The same for the gradient by the weights, where at 192 KiB a register's column of B no longer stays in L1 (13 % slower at 28²).
-const WEIGHT_BLOCK: usize = 96 << 10;
-/// Outputs whose sums exist at the same time, whole micro-tiles: 6 to 64 differ by 3 %.
-const GROUP: usize = 24;
+/// Bytes of a block's operands and sums, which should stay in L2 (512 KiB and more): 200 to 600 KiB differ by 3 %.
+const CORRELATION_BLOCK: usize = 320 << 10;
+/// The same for the gradient by the weights, of a pair of rows of positions: 128 to 256 KiB differ by 1 %, less lose 3 %.
+const WEIGHT_BLOCK: usize = 192 << 10;
+/// Products of the gradient by the weights that are summed before they are added to others. Sums of more, one by one, round more
+/// than the direct kernels' sums, of which each lane has one.
+const STRETCH: usize = 32;
+/// Filters that a task transforms.
+const FILTERS: usize = 8;
 /// Channels on either side from which on it is worth the transforms: see docs/engine.md.
 const MIN_CHANNELS: usize = 8;
+
+/// Multiplications done directly for one at a position, from which on it is worth the transforms: small images fill no tiles.
+const WORTH: f64 = 1.5;
 
 /// Whether Winograd's filtering may be used: `KASOKU_WINOGRAD=off` says no.
 fn enabled() -> Result<bool> {
@@ -51,6 +61,13 @@ fn enabled() -> Result<bool> {
         }),
     };
     ENABLED.get_or_init(read).clone()
+}
+
+/// Elements from a position's operands of `len` elements to the next one's: an odd number of cache lines, or all positions of a
+/// tile would fall into the same few sets of the cache.
+fn apart<T>(len: usize) -> usize {
+    let line = LINE / size_of::<T>();
+    (len.div_ceil(line) | 1) * line
 }
 
 /// A correlation of planes with filters of 3×3 and stride 1, in tiles.
@@ -88,19 +105,19 @@ impl Winograd {
             lanes,
         };
         let turned_pad = pad.map(|pad| FILTER - 1 - pad);
-        Ok(Some([
+        let plans = [
             plan(channels, filters, [in_h, in_w], [out_h, out_w], pad),
             plan(filters, channels, [out_h, out_w], [in_h, in_w], turned_pad),
-        ]))
+        ];
+        let worth = |plan: &Self| {
+            let multiplications = POSITIONS * plan.tiles[0] * plan.tiles[1];
+            WORTH * multiplications as f64 <= products(geometry) as f64
+        };
+        Ok(plans.iter().all(worth).then_some(plans))
     }
 
     /// Elements of the transformed filters.
     pub(super) fn filters_len(&self) -> usize {
-        POSITIONS * self.inputs * self.outputs
-    }
-
-    /// Elements of the gradient by the transformed filters.
-    pub(super) fn gradient_len(&self) -> usize {
         POSITIONS * self.outputs * self.padded_inputs()
     }
 
@@ -109,36 +126,39 @@ impl Winograd {
         self.inputs.next_multiple_of(self.lanes)
     }
 
-    /// Rows of tiles of a block that has so many `bytes` of `channels` at `positions` positions.
-    fn block_rows<T>(&self, bytes: usize, positions: usize, channels: usize) -> usize {
-        let row = positions * channels * self.tiles[1] * self.lanes * size_of::<T>();
-        (bytes / row.max(1)).clamp(1, self.tiles[0].max(1))
+    /// Rows of tiles of a block that has so many registers for a tile, and so many bytes.
+    fn block_rows<T>(&self, tiles: [usize; 2], registers: usize, bytes: usize) -> usize {
+        let row = registers * tiles[1] * self.lanes * size_of::<T>();
+        (bytes / row.max(1)).clamp(1, tiles[0].max(1))
     }
 
-    /// Transforms the filters, `w(output, input)` each, to u: group by group of outputs, (positions, inputs, the group's outputs
-    /// packed).
+    /// Transforms the filters to u, (positions, outputs, inputs in lanes). w is (outputs, inputs, 3, 3), or (inputs, outputs, 3, 3)
+    /// where the filters shall be `turned`.
     pub(super) fn filters<T: Element>(
         &self,
+        arch: Arch,
         pool: Pool,
-        w: impl Fn(usize, usize) -> [[T; FILTER]; FILTER] + Sync,
+        w: &[T],
+        turned: bool,
         u: &mut [T],
     ) {
-        let inputs = self.inputs;
-        let column = POSITIONS * inputs;
-        pool.for_each_part(&mut u[..self.filters_len()], column * GROUP, |group, u| {
-            let position = u.len() / POSITIONS;
-            for [first, end] in micro_tiles(position / inputs) {
-                for input in 0..inputs {
-                    for output in first..end {
-                        let w = w(group * GROUP + output, input);
-                        let points = transform::filter(T::of(0.5), w);
-                        let at = first * inputs + input * (end - first) + output - first;
-                        for (p, &point) in points.as_flattened().iter().enumerate() {
-                            u[p * position + at] = point;
-                        }
-                    }
+        const LEN: usize = FILTER * FILTER;
+        let (inputs, outputs, padded) = (self.inputs, self.outputs, self.padded_inputs());
+        let [row, output_stride] = if turned { [outputs, 1] } else { [1, inputs] };
+        let u = (&mut u[..self.filters_len()]).into_raw();
+        pool.for_each(outputs.div_ceil(FILTERS), |part| {
+            with_scratch(LEN * padded, |cells: &mut [T]| {
+                cells.fill(T::zero()); // where not all lanes have an input
+                for output in part * FILTERS..outputs.min((part + 1) * FILTERS) {
+                    let (from, size) = (&w[output * output_stride * LEN..], [inputs, LEN]);
+                    arch.dispatch(Turn { from, row: row * LEN, to: cells, step: padded, size });
+                    let u = u.at(output * padded);
+                    let strides = [outputs * padded, self.lanes];
+                    let filters = Filters { w: cells, stride: padded, turned, u, strides };
+                    // SAFETY: u has `padded` elements for each output at each position; this output is this task's.
+                    unsafe { filters.run(arch) };
                 }
-            }
+            });
         });
     }
 
@@ -156,8 +176,8 @@ impl Winograd {
         finish: Finish<'_, T>,
         y: Start<T>,
     ) {
-        let group = GROUP.min(self.outputs);
-        let rows = self.block_rows::<T>(CORRELATION_BLOCK, POSITIONS, self.inputs + group);
+        let registers = PAIR_POSITIONS * self.inputs + POSITIONS * self.outputs;
+        let rows = self.block_rows::<T>(self.tiles, registers, CORRELATION_BLOCK);
         pool.for_each(self.tiles[0].div_ceil(rows), |block| {
             let rows = [block * rows, ((block + 1) * rows).min(self.tiles[0])];
             // SAFETY: the caller's promise; blocks are disjoint.
@@ -181,55 +201,53 @@ impl Winograd {
         let Self { inputs, outputs, input, output, pad, tiles: [_, columns], lanes } = *self;
         let tiles = (rows[1] - rows[0]) * columns;
         let row = tiles * lanes;
-        let group = GROUP.min(outputs);
-        let lens = [inputs, group].map(|planes| POSITIONS * planes * row);
+        let padded = self.padded_inputs();
+        let [v_position, m_position] = [inputs, outputs].map(|planes| apart::<T>(planes * row));
+        let lens = [PAIR_POSITIONS * v_position, POSITIONS * m_position];
         with_scratch_in_parts(lens, |[v, m]: [&mut [T]; 2]| {
             let strides = [input[0] * input[1] * lanes, lanes];
             let from = Planes { start: x.as_ptr(), count: inputs, strides, size: input, pad };
-            for (i, v) in v.chunks_exact_mut(SIDE * inputs * row).enumerate() {
-                let to = Tiles { start: v.as_mut_ptr(), strides: [inputs * row, row, lanes] };
+            for pair in 0..PAIRS {
+                let to = Tiles { start: v.as_mut_ptr(), strides: [v_position, row, lanes] };
                 let transform = Transform::Input;
-                // SAFETY: x has the planes; v a row for each of them at each position.
-                unsafe { ToPositions { transform, row: i, from, to, rows, columns }.run(arch) };
-            }
-            for first in (0..outputs).step_by(group) {
-                let channels = [first, (first + group).min(outputs)];
-                let count = channels[1] - first;
+                let first = pair * PAIR_POSITIONS;
                 let products = Products {
-                    positions: POSITIONS,
-                    rows: count,
+                    positions: PAIR_POSITIONS,
+                    rows: outputs,
                     depth: inputs,
                     registers: tiles,
-                    a: u[POSITIONS * inputs * first..].as_ptr(),
-                    a_layout: A::Packed,
-                    a_position: inputs * count,
+                    a: u[first * padded * outputs..].as_ptr(),
+                    a_strides: [padded * outputs, padded],
                     b: v.as_ptr(),
-                    b_strides: [inputs * row, row, lanes],
-                    c: m.as_mut_ptr(),
-                    c_strides: [group * row, row],
+                    b_strides: [v_position, row, lanes],
+                    c: m[first * m_position..].as_mut_ptr(),
+                    c_strides: [m_position, row],
                     accumulate: false,
+                    stretch: inputs,
                 };
-                let from_positions = FromPositions {
-                    m: m.as_ptr(),
-                    strides: [group * row, row],
-                    rows,
-                    columns,
-                    channels,
-                    finish,
-                    y,
-                    size: output,
-                };
-                // SAFETY: at each position u has the group's filters, v a row for each input, m one for each output of the group;
-                // the caller's promise.
+                // SAFETY: x has the planes; at each position of a pair v has a row for each input, at each position u has the
+                // filters and m a row for each output.
                 unsafe {
+                    ToPositions { transform, pair, from, to, rows, columns }.run(arch);
                     products.run(arch);
-                    from_positions.run(arch);
                 }
             }
+            let from_positions = FromPositions {
+                m: m.as_ptr(),
+                strides: [m_position, row],
+                rows,
+                columns,
+                channels: [0, outputs],
+                finish,
+                y,
+                size: output,
+            };
+            // SAFETY: m has all sums of these tiles; the caller's promise.
+            unsafe { from_positions.run(arch) };
         });
     }
 
-    /// du += the gradient by the transformed filters, which lies as (positions, outputs, inputs in lanes).
+    /// dw += the gradient by the filters.
     ///
     /// # Safety
     /// - The plan must be for the lanes of `arch`; the slices must have the lengths of the plan.
@@ -239,44 +257,55 @@ impl Winograd {
         pool: Pool,
         x: &[T],
         dy: &[T],
-        du: &mut [T],
+        dw: &mut [T],
     ) {
-        // One thread does all positions, to turn x once; several a row of four each.
-        let rows = if pool.is_parallel() { 1 } else { SIDE };
-        pool.for_each_part(Rows::new(du, SIDE, self.gradient_len() / SIDE), rows, |part, du| {
-            let positions = [part * rows, part * rows + du.rows];
-            // SAFETY: the caller's promise.
-            unsafe { self.add_gradient_rows(arch, x, dy, positions, du.data) };
+        let len = WEIGHT_POSITIONS * self.outputs * self.padded_inputs();
+        with_scratch(len, |du: &mut [T]| {
+            // One thread does all positions, to turn x once; several a pair of rows each.
+            let pairs = if pool.is_parallel() { 1 } else { PAIRS };
+            let rows = Rows::new(&mut *du, PAIRS, len / PAIRS);
+            pool.for_each_part(rows, pairs, |part, du| {
+                let pairs = [part * pairs, part * pairs + du.rows];
+                // SAFETY: the caller's promise.
+                unsafe { self.gradient_at(arch, x, dy, pairs, du.data) };
+            });
+            self.add_filter_gradient(arch, pool, du, dw);
         });
     }
 
-    /// The gradient at some rows of four positions.
+    /// du = the gradient by the transformed filters at some pairs of rows of positions; it lies as (positions, outputs, inputs in
+    /// lanes).
     ///
     /// # Safety
     /// As [`Winograd::add_gradient`]; du must hold these positions.
-    unsafe fn add_gradient_rows<T: Element>(
+    unsafe fn gradient_at<T: Element>(
         &self,
         arch: Arch,
         x: &[T],
         dy: &[T],
-        positions: [usize; 2],
+        pairs: [usize; 2],
         du: &mut [T],
     ) {
-        let Self { inputs, outputs, input: [height, width], output, pad, tiles, lanes } = *self;
+        let Self { inputs, outputs, input: [height, width], output, pad, lanes, .. } = *self;
         let padded = self.padded_inputs();
-        let [tile_rows, columns] = tiles;
-        let block = self.block_rows::<T>(WEIGHT_BLOCK, SIDE, padded + outputs);
+        let tiles @ [tile_rows, columns] =
+            [0, 1].map(|axis| output[axis].div_ceil(WEIGHT_TILE[axis]));
+        let tile_registers = WEIGHT_PAIR_POSITIONS * (padded + outputs);
+        let block = self.block_rows::<T>(tiles, tile_registers, WEIGHT_BLOCK);
         // Inputs in lanes, so that the products add up over the samples: (registers of inputs, rows, columns, samples).
         let (registers, register) = (padded / lanes, lanes * lanes);
         let turned_row = width * register;
         let turned_plane = (TILE * block + FILTER - 1).min(height) * turned_row;
-        let most = SIDE * block * columns * lanes;
-        let lens = [registers * turned_plane, padded * most, outputs * most];
+        let most =
+            |planes: usize| WEIGHT_PAIR_POSITIONS * apart::<T>(planes * block * columns * lanes);
+        let lens = [registers * turned_plane, most(padded), most(outputs)];
         with_scratch_in_parts(lens, |[turned, v, dm]: [&mut [T]; 3]| {
             turned[(registers - 1) * turned_plane..].fill(T::zero()); // where not all lanes have an input
             for first in (0..tile_rows).step_by(block) {
                 let rows = [first, (first + block).min(tile_rows)];
                 let depth = (rows[1] - first) * columns * lanes;
+                let [v_position, dm_position] =
+                    [padded, outputs].map(|planes| apart::<T>(planes * depth));
                 // What these tiles see.
                 let seen = [TILE * rows[0], TILE * rows[1] + FILTER - 1];
                 let [top, bottom] = seen.map(|row| row.saturating_sub(pad[0]).min(height));
@@ -288,7 +317,7 @@ impl Winograd {
                         arch.dispatch(Turn { from, row, to, step: lanes, size });
                     }
                 }
-                for row in positions[0]..positions[1] {
+                for pair in pairs[0]..pairs[1] {
                     for number in 0..registers {
                         let from = Planes {
                             start: turned[number * turned_plane..].as_ptr(),
@@ -299,12 +328,12 @@ impl Winograd {
                         };
                         let to = Tiles {
                             start: v[number * depth * lanes..].as_mut_ptr(),
-                            strides: [padded * depth, lanes, register],
+                            strides: [v_position, lanes, register],
                         };
-                        let transform = Transform::Input;
-                        // SAFETY: `turned` has what the tiles see, v four positions of `depth` rows of this register.
+                        let transform = Transform::WeightInput;
+                        // SAFETY: `turned` has what the tiles see, v eight positions of `depth` rows of this register.
                         unsafe {
-                            ToPositions { transform, row, from, to, rows, columns }.run(arch)
+                            ToPositions { transform, pair, from, to, rows, columns }.run(arch)
                         };
                     }
                     let from = Planes {
@@ -314,27 +343,27 @@ impl Winograd {
                         size: output,
                         pad: [0; 2],
                     };
-                    let to =
-                        Tiles { start: dm.as_mut_ptr(), strides: [outputs * depth, depth, lanes] };
+                    let to = Tiles { start: dm.as_mut_ptr(), strides: [dm_position, depth, lanes] };
                     let transform = Transform::OutputGradient;
                     let products = Products {
-                        positions: SIDE,
+                        positions: WEIGHT_PAIR_POSITIONS,
                         rows: outputs,
                         depth,
                         registers,
                         a: dm.as_ptr(),
-                        a_layout: A::Rows(depth),
-                        a_position: outputs * depth,
+                        a_strides: [dm_position, depth],
                         b: v.as_ptr(),
-                        b_strides: [padded * depth, lanes, depth * lanes],
-                        c: du[(row - positions[0]) * SIDE * outputs * padded..].as_mut_ptr(),
+                        b_strides: [v_position, lanes, depth * lanes],
+                        c: du[(pair - pairs[0]) * WEIGHT_PAIR_POSITIONS * outputs * padded..]
+                            .as_mut_ptr(),
                         c_strides: [outputs * padded, padded],
-                        accumulate: true,
+                        accumulate: first > 0,
+                        stretch: STRETCH,
                     };
-                    // SAFETY: dy has the planes, dm and v four positions of `depth` for each output and each register of inputs,
-                    // du the row's positions.
+                    // SAFETY: dy has the planes, dm and v eight positions of `depth` for each output and each register of inputs,
+                    // du the pair's positions.
                     unsafe {
-                        ToPositions { transform, row, from, to, rows, columns }.run(arch);
+                        ToPositions { transform, pair, from, to, rows, columns }.run(arch);
                         products.run(arch);
                     }
                 }
@@ -342,19 +371,24 @@ impl Winograd {
         });
     }
 
-    /// dw (outputs, inputs, 3, 3) = the gradient by the filters, from du, that by the transformed ones.
-    pub(super) fn filter_gradient<T: Element>(&self, pool: Pool, du: &[T], dw: &mut [T]) {
+    /// dw (outputs, inputs, 3, 3) += the gradient by the filters, from du, that by the transformed ones.
+    fn add_filter_gradient<T: Element>(&self, arch: Arch, pool: Pool, du: &[T], dw: &mut [T]) {
+        const LEN: usize = FILTER * FILTER;
         let Self { inputs, outputs, .. } = *self;
         let padded = self.padded_inputs();
-        const LEN: usize = FILTER * FILTER;
-        pool.for_each_part(Rows::new(dw, outputs, inputs * LEN), 1, |output, dw| {
-            for (input, dw) in dw.data.chunks_exact_mut(LEN).enumerate() {
-                let mut points = [[T::zero(); SIDE]; SIDE];
-                for (p, point) in points.as_flattened_mut().iter_mut().enumerate() {
-                    *point = du[(p * outputs + output) * padded + input];
+        pool.for_each_part(Rows::new(dw, outputs, inputs * LEN), FILTERS, |part, dw| {
+            with_scratch_in_parts([LEN * padded; 2], |[cells, turned]: [&mut [T]; 2]| {
+                for (number, dw) in dw.data.chunks_exact_mut(inputs * LEN).enumerate() {
+                    let du = &du[(part * FILTERS + number) * padded..];
+                    let position = outputs * padded;
+                    arch.dispatch(FilterGradients { du, position, dw: cells, stride: padded });
+                    let (to, size) = (&mut *turned, [LEN, inputs]);
+                    arch.dispatch(Turn { from: cells, row: padded, to, step: LEN, size });
+                    for (dw, &turned) in dw.iter_mut().zip(&*turned) {
+                        *dw += turned;
+                    }
                 }
-                dw.copy_from_slice(transform::filter_gradient(points).as_flattened());
-            }
+            });
         });
     }
 }

@@ -20,10 +20,17 @@ pub fn random_positive<T: Element>(len: usize, seed: u64) -> Vec<T> {
     (0..len).map(|_| T::of(rng.random_range(0.1..2.0))).collect()
 }
 
-/// Small integers, whose sums are exact in any order; so are the halves and quarters of Winograd's filtering.
+/// Small integers, whose sums are exact in any order.
 pub fn integers<T: Element>(len: usize, seed: u64) -> Vec<T> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     (0..len).map(|_| T::of(f64::from(rng.random_range(-3i32..=3)))).collect()
+}
+
+/// Sums of such integers by Winograd's filtering, which multiplies them with what rounds on the way. (How exact it is has tests of
+/// its own.)
+pub fn rounded<T: Element>(mut sums: Vec<T>) -> Vec<T> {
+    sums.iter_mut().for_each(|sum| *sum = sum.round());
+    sums
 }
 
 /// NaN everywhere, so that what is not written shows.

@@ -198,7 +198,7 @@ impl Plan {
                     ahead.name.push_str(" (Winograd)");
                 }
                 let gradient = gradient_len;
-                gradient_len += plan.gradient_len() + filters;
+                gradient_len += plan.geometry().weight_len() + filters;
                 let filters = Span { start: filters_len, len: plan.filters_len() };
                 filters_len += filters.len;
                 relu = ahead.take_relu()?;

@@ -206,12 +206,12 @@ pub(super) fn backward<T: Element>(
         })
     })?;
     for (op, learns) in plan.ops.iter().zip(learn) {
-        let Kind::Convolution { plan: convolution, gradient, .. } = &op.kind else { continue };
+        let Kind::Convolution { gradient, .. } = &op.kind else { continue };
         let (true, Some([w, b])) = (learns, layers[op.layer].weights_mut()) else { continue };
         let (dw, db) = (slice_mut(&mut w.grad), slice_mut(&mut b.grad));
         let (gradients, stride) = (&memory.gradients, plan.gradient_len);
-        convolution.weight_gradient(gradients, stride, *gradient, dw)?;
-        lanes::sum_stretches(gradients, stride, gradient + convolution.gradient_len(), db)?;
+        lanes::sum_stretches(gradients, stride, *gradient, dw)?;
+        lanes::sum_stretches(gradients, stride, gradient + dw.len(), db)?;
         forget_frozen([w, b]);
     }
     Ok(())
@@ -223,7 +223,7 @@ fn sums<'a, T>(
     first: usize,
     gradients: &'a mut [T],
 ) -> (&'a mut [T], &'a mut [T]) {
-    let (dw, db) = gradients[first..].split_at_mut(plan.gradient_len());
+    let (dw, db) = gradients[first..].split_at_mut(plan.geometry().weight_len());
     (dw, &mut db[..plan.geometry().weight()[0]])
 }
 

@@ -101,7 +101,7 @@ impl Convolution {
         2.0 * (filters * channels * products(&self.geometry)) as f64
     }
 
-    /// Whether by Winograd's filtering, which does 16 multiplications for 36.
+    /// Whether by Winograd's filtering, which does 36 multiplications for 144.
     pub fn is_winograd(&self) -> bool {
         matches!(self.kernel, Kernel::Winograd(_))
     }

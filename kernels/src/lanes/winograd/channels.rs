@@ -1,16 +1,15 @@
 //! The filtering of single samples whose channels lie in lanes: broadcast elements of V meet registers of filters.
 //!
 //! The transforms are those of lane groups, which do not care what their lanes are; their planes are registers of channels. At a
-//! position M = V·U for V (tiles, channels) and U (channels, filters). The bias is added there too, at the one position whose sum
-//! all four outputs of a tile have once. Two registers of filters go through all positions before the next two, so that their sums
-//! are in L1 when they are taken back; and a tile's four outputs are a window of the book's pooling.
+//! position M = V·U for V (tiles, channels) and U (channels, filters). Two registers of filters go through all positions before the
+//! next two, so that their sums are near when they are taken back; and a tile's outputs are four windows of the book's pooling.
 #![allow(clippy::needless_range_loop)] // iterators over arrays are not always inlined, and then not vectorised
 
 use pulp::{Simd, WithSimd};
 
 use super::Winograd;
 use super::transform::{
-    self, FILTER, POSITIONS, Planes, SIDE, TILE, Tiles, ToPositions, Transform, output,
+    FILTER, Filters, PAIRS, POSITIONS, Planes, TILE, Tiles, ToPositions, Transform, output,
 };
 use crate::arch::Arch;
 use crate::element::Element;
@@ -25,8 +24,6 @@ use crate::workspace::{with_scratch, with_scratch_in_parts};
 const BLOCK: usize = 96 << 10;
 /// Tiles of a micro-tile at most: times two registers of filters 12 sums, and three registers more are needed.
 const TILES: usize = 6;
-/// The position whose sum each of a tile's outputs has once: Aᵀ takes m₁ to m₁, m₁.
-const BIAS_POSITION: usize = SIDE + 1;
 
 impl Winograd {
     /// Rows and columns of tiles.
@@ -41,7 +38,8 @@ impl Winograd {
 
     /// Rows of tiles whose V stays in cache, one at least.
     pub(in crate::lanes) fn rows_in_cache<T>(&self) -> usize {
-        self.block_rows::<T>(BLOCK, POSITIONS, self.inputs.div_ceil(self.lanes))
+        let registers = POSITIONS * self.inputs.div_ceil(self.lanes);
+        self.block_rows::<T>(self.tiles, registers, BLOCK)
     }
 
     /// Transforms the filters w (filters, channels, 3, 3) to u, group by group of registers: (positions, channels, the group's
@@ -61,9 +59,15 @@ impl Winograd {
                     let from = &w[register * lanes * filter..];
                     let size = [count, filter];
                     arch.dispatch(Turn { from, row: filter, to: turned, step: lanes, size });
-                    let (w, width) = (&*turned, (end - first) * lanes);
-                    let u = &mut u[(register - first) * lanes..];
-                    arch.dispatch(Filters { w, channels: inputs, u, width });
+                    let width = (end - first) * lanes;
+                    for (channel, w) in turned.chunks_exact(FILTER * FILTER * lanes).enumerate() {
+                        let u = u[channel * width + (register - first) * lanes..].as_mut_ptr();
+                        let strides = [inputs * width, lanes];
+                        // SAFETY: u has the group's registers for each channel at each position.
+                        unsafe {
+                            Filters { w, stride: lanes, turned: false, u, strides }.run(arch)
+                        };
+                    }
                 }
             }
         });
@@ -89,11 +93,11 @@ impl Winograd {
             let strides = [input[0] * input[1] * lanes, lanes];
             let from =
                 Planes { start: sample.x.as_ptr(), count: planes, strides, size: input, pad };
-            for (row, v) in v.chunks_exact_mut(v_len / SIDE).enumerate() {
+            for (pair, v) in v.chunks_exact_mut(v_len / PAIRS).enumerate() {
                 let to = Tiles { start: v.as_mut_ptr(), strides: [planes * plane, plane, lanes] };
                 let transform = Transform::Input;
-                // SAFETY: x has the planes; v four positions of `tiles` registers for each.
-                unsafe { ToPositions { transform, row, from, to, rows, columns }.run(arch) };
+                // SAFETY: x has the planes; v twelve positions of `tiles` registers for each.
+                unsafe { ToPositions { transform, pair, from, to, rows, columns }.run(arch) };
             }
             for [first, end] in register_groups(sample.bias.len() / lanes) {
                 let group = Group {
@@ -116,43 +120,6 @@ impl Winograd {
                 unsafe { group.run::<HALVED>(arch, end - first) };
             }
         });
-    }
-}
-
-/// The transform of a register of filters.
-struct Filters<'a, T> {
-    /// (channels, 3, 3, lanes).
-    w: &'a [T],
-    channels: usize,
-    /// (positions, channels), so many elements apart.
-    u: &'a mut [T],
-    width: usize,
-}
-
-impl<T: Element> WithSimd for Filters<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let lanes = Vector::<T, S>::len();
-        let half = Vector::splat(simd, T::of(0.5));
-        for channel in 0..self.channels {
-            let w = &self.w[channel * FILTER * FILTER * lanes..];
-            let mut taps = [[half; FILTER]; FILTER];
-            for i in 0..FILTER {
-                for j in 0..FILTER {
-                    taps[i][j] = Vector::load(simd, &w[(i * FILTER + j) * lanes..]);
-                }
-            }
-            let points = transform::filter(half, taps);
-            for i in 0..SIDE {
-                for j in 0..SIDE {
-                    let position = i * SIDE + j;
-                    let at = (position * self.channels + channel) * self.width;
-                    points[i][j].store(&mut self.u[at..]);
-                }
-            }
-        }
     }
 }
 
@@ -215,13 +182,6 @@ impl<T: Element> Group<T> {
     unsafe fn products<S: Simd, const R: usize>(&self, simd: S) {
         let lanes = Vector::<T, S>::len();
         for position in 0..POSITIONS {
-            let mut first_sums = [Vector::zero(simd); R];
-            if position == BIAS_POSITION {
-                for j in 0..R {
-                    // SAFETY: the caller's promise.
-                    first_sums[j] = unsafe { Vector::load_ptr(simd, self.bias.add(j * lanes)) };
-                }
-            }
             let u = self.u.wrapping_add(position * self.channels * R * lanes);
             let v = self.v.wrapping_add(position * self.v_strides[0]);
             let m = self.m.wrapping_add(position * R * self.tiles * lanes);
@@ -231,7 +191,7 @@ impl<T: Element> Group<T> {
                     ($($tiles:literal)*) => {
                         match end - tile {
                             // SAFETY: the caller's promise.
-                            $($tiles => unsafe { self.tile::<S, $tiles, R>(simd, v, u, first_sums, m) },)*
+                            $($tiles => unsafe { self.tile::<S, $tiles, R>(simd, v, u, m) },)*
                             _ => unreachable!("at most six tiles"),
                         }
                     };
@@ -249,11 +209,10 @@ impl<T: Element> Group<T> {
         simd: S,
         v: *const T,
         u: *const T,
-        first_sums: [Vector<T, S>; R],
         m: *mut T,
     ) {
         let lanes = Vector::<T, S>::len();
-        let mut sums = [first_sums; N];
+        let mut sums = [[Vector::zero(simd); R]; N];
         let (mut v, mut u) = (v, u);
         macro_rules! channel {
             ($lane:expr) => {
@@ -299,34 +258,50 @@ impl<T: Element> Group<T> {
         let stride = R * self.tiles * lanes;
         let mut m = self.m.cast_const();
         for register in self.register..self.register + R {
+            // SAFETY: the caller's promise.
+            let bias = unsafe {
+                Vector::load_ptr(simd, self.bias.add((register - self.register) * lanes))
+            };
+            // Elements from the plane's first to the pixel (y, x), of `size`; `None` for one outside.
+            let place = |[y, x]: [usize; 2], [height, width]: [usize; 2]| {
+                (y < height && x < width).then(|| ((register * height + y) * width + x) * lanes)
+            };
             for row in self.rows[0]..self.rows[1] {
                 for column in 0..self.columns {
+                    let mut halves = [[[bias; 2]; TILE]; 2];
                     // SAFETY: the caller's promise.
-                    let mut tile = unsafe { output::<T, S>(simd, m, stride) };
+                    unsafe {
+                        halves[0] = output::<T, S, 0>(simd, m, stride);
+                        halves[1] = output::<T, S, 1>(simd, m, stride);
+                    }
                     m = m.wrapping_add(lanes);
-                    if self.relu {
+                    for half in 0..2 {
                         for i in 0..TILE {
-                            for j in 0..TILE {
-                                tile[i][j] = tile[i][j].relu();
+                            for j in 0..2 {
+                                let sum = halves[half][i][j] + bias;
+                                halves[half][i][j] = if self.relu { sum.relu() } else { sum };
                             }
                         }
                     }
-                    if HALVED {
-                        let [[a, b], [c, d]] = tile;
-                        let at = (register * (height / 2) + row) * (width / 2) + column;
-                        // SAFETY: the tile's maximum.
-                        unsafe {
-                            larger(larger(a, b), larger(c, d)).store_ptr(self.y.0.add(at * lanes));
-                        }
-                        continue;
-                    }
                     for i in 0..TILE {
-                        for j in 0..TILE {
-                            let (y, x) = (TILE * row + i, TILE * column + j);
-                            if y < height && x < width {
-                                let at = (register * height + y) * width + x;
-                                // SAFETY: inside the register's plane.
-                                unsafe { tile[i][j].store_ptr(self.y.0.add(at * lanes)) };
+                        for j in 0..2 {
+                            let [a, b] = [halves[0][i][j], halves[1][i][j]];
+                            let (y, x) = (TILE * row + i, TILE * column + 2 * j);
+                            if HALVED && i % 2 == 0 {
+                                let [c, d] = [halves[0][i + 1][j], halves[1][i + 1][j]];
+                                if let Some(at) = place([y / 2, x / 2], [height / 2, width / 2]) {
+                                    let most = larger(larger(a, b), larger(c, d));
+                                    // SAFETY: inside the register's plane.
+                                    unsafe { most.store_ptr(self.y.0.add(at)) };
+                                }
+                            }
+                            if !HALVED {
+                                for (x, value) in [(x, a), (x + 1, b)] {
+                                    if let Some(at) = place([y, x], [height, width]) {
+                                        // SAFETY: inside the register's plane.
+                                        unsafe { value.store_ptr(self.y.0.add(at)) };
+                                    }
+                                }
                             }
                         }
                     }

@@ -8,16 +8,7 @@ use crate::element::Element;
 use crate::simd::Vector;
 
 /// Rows of a micro-tile at most: times two registers 12 sums, and three registers more are needed.
-pub(super) const ROWS: usize = 6;
-
-/// How A lies.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum A {
-    /// Micro-tile by micro-tile of rows, and each column by column.
-    Packed,
-    /// Row by row, so many elements apart.
-    Rows(usize),
-}
+const ROWS: usize = 6;
 
 /// C = A·B at each of some positions. All sizes and strides are in elements, but for the registers of a row.
 #[derive(Clone, Copy)]
@@ -30,8 +21,8 @@ pub(super) struct Products<T> {
     /// Of a row of B and C.
     pub(super) registers: usize,
     pub(super) a: *const T,
-    pub(super) a_layout: A,
-    pub(super) a_position: usize,
+    /// From position to position and row to row.
+    pub(super) a_strides: [usize; 2],
     pub(super) b: *const T,
     /// From position to position, row to row and register to register.
     pub(super) b_strides: [usize; 3],
@@ -40,6 +31,8 @@ pub(super) struct Products<T> {
     pub(super) c_strides: [usize; 2],
     /// Whether the products are added to C.
     pub(super) accumulate: bool,
+    /// Columns of A whose products are summed before they are added to the others.
+    pub(super) stretch: usize,
 }
 
 impl<T: Element> Products<T> {
@@ -54,12 +47,7 @@ impl<T: Element> Products<T> {
             #[inline(always)]
             fn with_simd<S: Simd>(self, simd: S) {
                 // SAFETY: promised to `run`, which alone makes a Run.
-                unsafe {
-                    match self.0.a_layout {
-                        A::Packed => self.0.all::<S, true>(simd, 1),
-                        A::Rows(stride) => self.0.all::<S, false>(simd, stride),
-                    }
-                }
+                unsafe { self.0.all(simd) }
             }
         }
         arch.dispatch(Run(self));
@@ -68,10 +56,10 @@ impl<T: Element> Products<T> {
     /// # Safety
     /// As [`Products::run`].
     #[inline(always)]
-    unsafe fn all<S: Simd, const PACKED: bool>(&self, simd: S, a_row: usize) {
+    unsafe fn all<S: Simd>(&self, simd: S) {
         let lanes = Vector::<T, S>::len();
         for position in 0..self.positions {
-            let a = self.a.wrapping_add(position * self.a_position);
+            let a = self.a.wrapping_add(position * self.a_strides[0]);
             // All rows meet two registers of B while these are in L1.
             for register in (0..self.registers).step_by(2) {
                 let offset = position * self.b_strides[0] + register * self.b_strides[2];
@@ -79,20 +67,23 @@ impl<T: Element> Products<T> {
                 let c = self.c.wrapping_add(position * self.c_strides[0] + register * lanes);
                 let pair = register + 1 < self.registers;
                 for [row, end] in micro_tiles(self.rows) {
-                    let a = a.wrapping_add(row * if PACKED { self.depth } else { a_row });
+                    let a = a.wrapping_add(row * self.a_strides[1]);
                     let c = c.wrapping_add(row * self.c_strides[1]);
-                    macro_rules! tile {
-                        ($($rows:literal)*) => {
-                            match end - row {
-                                // SAFETY: the caller's promise.
-                                $($rows if pair => unsafe { self.tile::<S, PACKED, $rows, 2>(simd, a, a_row, b, c) },
-                                // SAFETY: the caller's promise.
-                                $rows => unsafe { self.tile::<S, PACKED, $rows, 1>(simd, a, a_row, b, c) },)*
-                                _ => unreachable!("heights of micro_tiles"),
-                            }
-                        };
+                    for first in (0..self.depth).step_by(self.stretch.max(1)) {
+                        let steps = [first, self.depth.min(first + self.stretch)];
+                        macro_rules! tile {
+                            ($($rows:literal)*) => {
+                                match end - row {
+                                    // SAFETY: the caller's promise.
+                                    $($rows if pair => unsafe { self.tile::<S, $rows, 2>(simd, a, b, c, steps) },
+                                    // SAFETY: the caller's promise.
+                                    $rows => unsafe { self.tile::<S, $rows, 1>(simd, a, b, c, steps) },)*
+                                    _ => unreachable!("heights of micro_tiles"),
+                                }
+                            };
+                        }
+                        tile!(6 4 2 1);
                     }
-                    tile!(6 4 2 1);
                 }
             }
         }
@@ -101,22 +92,22 @@ impl<T: Element> Products<T> {
     /// # Safety
     /// As [`Products::run`].
     #[inline(always)]
-    unsafe fn tile<S: Simd, const PACKED: bool, const R: usize, const V: usize>(
+    unsafe fn tile<S: Simd, const R: usize, const V: usize>(
         &self,
         simd: S,
         a: *const T,
-        a_row: usize,
         b: *const T,
         c: *mut T,
+        steps: [usize; 2],
     ) {
         let lanes = Vector::<T, S>::len();
         let ([_, b_row, b_register], [_, c_row]) = (self.b_strides, self.c_strides);
         let mut sums = [[Vector::zero(simd); V]; R];
         let mut rows = [a; R];
         for r in 0..R {
-            rows[r] = a.wrapping_add(r * a_row);
+            rows[r] = a.wrapping_add(r * self.a_strides[1]);
         }
-        for d in 0..self.depth {
+        for d in steps[0]..steps[1] {
             // SAFETY: the caller's promise.
             unsafe {
                 let mut b_here = [Vector::zero(simd); V];
@@ -124,8 +115,7 @@ impl<T: Element> Products<T> {
                     b_here[j] = Vector::load_ptr(simd, b.add(d * b_row + j * b_register));
                 }
                 for r in 0..R {
-                    let a = if PACKED { a.add(d * R + r) } else { rows[r].add(d) };
-                    let a = Vector::splat(simd, *a);
+                    let a = Vector::splat(simd, *rows[r].add(d));
                     for j in 0..V {
                         sums[r][j] = a.mul_add(b_here[j], sums[r][j]);
                     }
@@ -138,7 +128,11 @@ impl<T: Element> Products<T> {
                 // SAFETY: the caller's promise.
                 unsafe {
                     let sum = sums[r][j];
-                    let sum = if self.accumulate { sum + Vector::load_ptr(simd, c) } else { sum };
+                    let sum = if self.accumulate || steps[0] > 0 {
+                        sum + Vector::load_ptr(simd, c)
+                    } else {
+                        sum
+                    };
                     sum.store_ptr(c);
                 }
             }
@@ -147,7 +141,7 @@ impl<T: Element> Products<T> {
 }
 
 /// The first row of each micro-tile of so many rows, and the one after its last.
-pub(super) fn micro_tiles(rows: usize) -> impl Iterator<Item = [usize; 2]> {
+fn micro_tiles(rows: usize) -> impl Iterator<Item = [usize; 2]> {
     let mut first = 0;
     std::iter::from_fn(move || {
         let left = rows - first;

@@ -1,10 +1,10 @@
-//! The transforms between images and the 16 positions where they are multiplied.
+//! The transforms between images and the positions where they are multiplied.
 //!
-//! Every transform is linear, and its 1-D form is applied to columns, then to rows. Those of a gradient are the transposes of the
-//! forward ones: gradients flow back through Y = Aᵀ M A as A dY Aᵀ, and through U = G w Gᵀ as Gᵀ dU G.
+//! A tile of the output, the window of the input that it sees and a filter are polynomials in two variables. Each is taken to its
+//! values at some points a dimension, columns first, then rows; or back: F(4, 3) takes 0, ∞, ±[`A`] and ±[`B`], F(2, 3) takes 0, ∞
+//! and ±1. Points of opposite signs share their even and odd powers, so positions come in pairs of rows. The transforms of a gradient are the transposes of the forward ones:
+//! gradients flow back through Y = Aᵀ M A as A dY Aᵀ, and through U = G w Gᵀ as Gᵀ dU G.
 #![allow(clippy::needless_range_loop)] // iterators over arrays are not always inlined, and then not vectorised
-
-use std::ops::{Add, Mul, Sub};
 
 use pulp::{Simd, WithSimd};
 
@@ -15,11 +15,197 @@ use crate::parallel::Start;
 use crate::simd::{MAX_LANES, Vector};
 
 /// Sides of a tile of the output, of a filter and of the input that a tile sees.
-pub(super) const TILE: usize = 2;
+pub(super) const TILE: usize = 4;
 pub(super) const FILTER: usize = 3;
 pub(super) const SIDE: usize = TILE + FILTER - 1;
 /// Where a tile of the input and a filter are multiplied.
 pub(super) const POSITIONS: usize = SIDE * SIDE;
+/// Pairs of rows of positions, and the positions of a pair.
+pub(super) const PAIRS: usize = SIDE / 2;
+pub(super) const PAIR_POSITIONS: usize = 2 * SIDE;
+/// The same for the gradient by the weights, which takes its rows by F(2, 3): that amplifies rounding less.
+pub(super) const WEIGHT_TILE: [usize; 2] = [TILE, 2];
+const WEIGHT_SIDE: usize = WEIGHT_TILE[1] + FILTER - 1;
+pub(super) const WEIGHT_POSITIONS: usize = SIDE * WEIGHT_SIDE;
+pub(super) const WEIGHT_PAIR_POSITIONS: usize = 2 * WEIGHT_SIDE;
+
+/// The points are those that amplify rounding least: docs/engine.md. What is made of them is exact.
+const A: f64 = 0.625;
+const B: f64 = 1.5;
+
+/// A transform to the points, in one dimension.
+trait ToPoints {
+    /// Elements that it takes, the first of those given.
+    const SEEN: usize;
+    /// Elements from what it takes of one tile to that of the next.
+    const STEP: usize;
+
+    /// The values at the points 0 and ∞ (`PAIR` 0), or two of opposite signs.
+    fn pair<T: Element, S: Simd, const PAIR: usize>(d: [Vector<T, S>; SIDE]) -> [Vector<T, S>; 2];
+
+    /// The values at all points, of which F(2, 3) has but the first four.
+    #[inline(always)]
+    fn points<T: Element, S: Simd>(d: [Vector<T, S>; SIDE]) -> [Vector<T, S>; SIDE] {
+        let [zero, infinity] = Self::pair::<T, S, 0>(d);
+        let [a, minus_a] = Self::pair::<T, S, 1>(d);
+        let [b, minus_b] = Self::pair::<T, S, 2>(d);
+        [zero, infinity, a, minus_a, b, minus_b]
+    }
+}
+
+/// even ± root·odd.
+#[inline(always)]
+fn both<T: Element, S: Simd>(
+    even: Vector<T, S>,
+    odd: Vector<T, S>,
+    root: f64,
+) -> [Vector<T, S>; 2] {
+    let [plus, minus] = [odd.like(T::of(root)), odd.like(T::of(-root))];
+    [odd.mul_add(plus, even), odd.mul_add(minus, even)]
+}
+
+/// factor·x + y.
+#[inline(always)]
+fn add_times<T: Element, S: Simd>(y: Vector<T, S>, factor: f64, x: Vector<T, S>) -> Vector<T, S> {
+    x.mul_add(x.like(T::of(factor)), y)
+}
+
+/// factor·x.
+#[inline(always)]
+fn times<T: Element, S: Simd>(factor: f64, x: Vector<T, S>) -> Vector<T, S> {
+    x * x.like(T::of(factor))
+}
+
+/// Bᵀ d of what a tile of the output sees: p(x) / (x − point) for each point, p = x (x² − A²)(x² − B²).
+struct Input;
+
+impl ToPoints for Input {
+    const SEEN: usize = SIDE;
+    const STEP: usize = TILE;
+
+    #[inline(always)]
+    fn pair<T: Element, S: Simd, const PAIR: usize>(d: [Vector<T, S>; SIDE]) -> [Vector<T, S>; 2] {
+        const SUM: f64 = A * A + B * B;
+        const PRODUCT: f64 = A * A * B * B;
+        let [d0, d1, d2, d3, d4, d5] = d;
+        match PAIR {
+            0 => [
+                add_times(add_times(d4, -SUM, d2), PRODUCT, d0),
+                add_times(add_times(d5, -SUM, d3), PRODUCT, d1),
+            ],
+            1 => both(add_times(d4, -B * B, d2), add_times(d3, -B * B, d1), A),
+            _ => both(add_times(d4, -A * A, d2), add_times(d3, -A * A, d1), B),
+        }
+    }
+}
+
+/// A dy of the gradient by a tile of the output.
+struct OutputGradient;
+
+impl ToPoints for OutputGradient {
+    const SEEN: usize = TILE;
+    const STEP: usize = TILE;
+
+    #[inline(always)]
+    fn pair<T: Element, S: Simd, const PAIR: usize>(y: [Vector<T, S>; SIDE]) -> [Vector<T, S>; 2] {
+        let [y0, y1, y2, y3, ..] = y;
+        match PAIR {
+            0 => [y0, y3],
+            1 => both(add_times(y0, A * A, y2), add_times(y1, A * A, y3), A),
+            _ => both(add_times(y0, B * B, y2), add_times(y1, B * B, y3), B),
+        }
+    }
+}
+
+/// The same by F(2, 3).
+struct Input2;
+
+impl ToPoints for Input2 {
+    const SEEN: usize = 4;
+    const STEP: usize = 2;
+
+    #[inline(always)]
+    fn pair<T: Element, S: Simd, const PAIR: usize>(d: [Vector<T, S>; SIDE]) -> [Vector<T, S>; 2] {
+        let [d0, d1, d2, d3, ..] = d;
+        if PAIR == 0 { [d0 - d2, d3 - d1] } else { [d2 + d1, d2 - d1] }
+    }
+}
+
+struct OutputGradient2;
+
+impl ToPoints for OutputGradient2 {
+    const SEEN: usize = 2;
+    const STEP: usize = 2;
+
+    #[inline(always)]
+    fn pair<T: Element, S: Simd, const PAIR: usize>(y: [Vector<T, S>; SIDE]) -> [Vector<T, S>; 2] {
+        let [y0, y1, ..] = y;
+        if PAIR == 0 { [y0, y1] } else { [y0 + y1, y0 - y1] }
+    }
+}
+
+/// G w of a filter: its values, divided by p' of the point.
+struct Filter;
+
+/// 1 / p' at 0, ±A and ±B.
+const WEIGHTS: [f64; 3] = [
+    1.0 / (A * A * B * B),
+    1.0 / (2.0 * A * A * (A * A - B * B)),
+    1.0 / (2.0 * B * B * (B * B - A * A)),
+];
+
+impl ToPoints for Filter {
+    const SEEN: usize = FILTER;
+    const STEP: usize = FILTER;
+
+    #[inline(always)]
+    fn pair<T: Element, S: Simd, const PAIR: usize>(w: [Vector<T, S>; SIDE]) -> [Vector<T, S>; 2] {
+        let [w0, w1, w2, ..] = w;
+        let weight = WEIGHTS[PAIR];
+        if PAIR == 0 {
+            return [times(weight, w0), w2];
+        }
+        let point = if PAIR == 1 { A } else { B };
+        both(times(weight, add_times(w0, point * point, w2)), times(weight, w1), point)
+    }
+}
+
+/// Aᵀ m: of the four elements of a tile of the output the first and third (`HALF` 0), or the second and fourth (1), from the sums
+/// at the points.
+#[inline(always)]
+fn outputs<T: Element, S: Simd, const HALF: usize>(m: [Vector<T, S>; SIDE]) -> [Vector<T, S>; 2] {
+    let [zero, infinity, a, minus_a, b, minus_b] = m;
+    if HALF == 0 {
+        let (a, b) = (a + minus_a, b + minus_b);
+        [zero + a + b, add_times(times(A * A, a), B * B, b)]
+    } else {
+        let (a, b) = (a - minus_a, b - minus_b);
+        let third = add_times(add_times(infinity, A * A * A, a), B * B * B, b);
+        [add_times(times(A, a), B, b), third]
+    }
+}
+
+/// Gᵀ du: the gradient by a filter, from that by its values at the points.
+#[inline(always)]
+fn filter_gradient<T: Element, S: Simd>(u: [Vector<T, S>; SIDE]) -> [Vector<T, S>; FILTER] {
+    let [zero, infinity, a, minus_a, b, minus_b] = u;
+    let [weight_0, weight_a, weight_b] = WEIGHTS;
+    let even = [times(weight_a, a + minus_a), times(weight_b, b + minus_b)];
+    let odd = [times(weight_a, a - minus_a), times(weight_b, b - minus_b)];
+    [
+        add_times(even[0] + even[1], weight_0, zero),
+        add_times(times(A, odd[0]), B, odd[1]),
+        add_times(add_times(infinity, A * A, even[0]), B * B, even[1]),
+    ]
+}
+
+/// The same by F(2, 3), of the first four.
+#[inline(always)]
+fn filter_gradient_2<T: Element, S: Simd>(u: [Vector<T, S>; SIDE]) -> [Vector<T, S>; FILTER] {
+    let [zero, infinity, one, minus_one, ..] = u;
+    let (even, odd) = (times(0.5, one + minus_one), times(0.5, one - minus_one));
+    [zero + even, odd, infinity + even]
+}
 
 /// Planes that lie apart, each padded by zeros: a register for each element.
 #[derive(Clone, Copy)]
@@ -43,18 +229,19 @@ pub(super) struct Tiles<T> {
 /// Which transform.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Transform {
-    /// Bᵀ d B of the 4×4 elements that a tile of the output sees.
+    /// Bᵀ d B of the 6×6 elements that a tile of the output sees.
     Input,
-    /// A dY Aᵀ of the gradient by a tile of the output.
+    /// The same of the 6×4 elements that a tile sees for the gradient by the weights.
+    WeightInput,
+    /// A dY Aᵀ of the gradient by such a tile of the output.
     OutputGradient,
 }
 
-/// Takes rows of tiles to one row of their positions.
+/// Takes rows of tiles to a pair of rows of their positions.
 #[derive(Clone, Copy)]
 pub(super) struct ToPositions<T> {
     pub(super) transform: Transform,
-    /// The row of the transformed tiles, [`SIDE`] positions.
-    pub(super) row: usize,
+    pub(super) pair: usize,
     pub(super) from: Planes<T>,
     pub(super) to: Tiles<T>,
     /// From which to before which row of tiles, of so many columns.
@@ -72,178 +259,133 @@ impl<T: Element> ToPositions<T> {
 
             #[inline(always)]
             fn with_simd<S: Simd>(self, simd: S) {
-                macro_rules! rows {
-                    ($method:ident $($row:literal)*) => {
-                        match self.0.row {
+                macro_rules! pairs {
+                    ($columns:ty, $rows:ty: $($pair:literal)*) => {
+                        match self.0.pair {
                             // SAFETY: promised to `run`, which alone makes a Run.
-                            $($row => unsafe { self.0.$method::<S, $row>(simd) },)*
-                            _ => unreachable!("a tile has four rows"),
+                            $($pair => unsafe { self.0.tiles::<$columns, $rows, S, $pair>(simd) },)*
+                            _ => unreachable!("a tile has three pairs"),
                         }
                     };
                 }
                 match self.0.transform {
-                    Transform::Input => rows!(input 0 1 2 3),
-                    Transform::OutputGradient => rows!(output_gradient 0 1 2 3),
+                    Transform::Input => pairs!(Input, Input: 0 1 2),
+                    Transform::WeightInput => pairs!(Input, Input2: 0 1 2),
+                    Transform::OutputGradient => pairs!(OutputGradient, OutputGradient2: 0 1 2),
                 }
             }
         }
         arch.dispatch(Run(self));
     }
 
+    /// By the transform X of columns and Y of rows.
+    ///
     /// # Safety
     /// As [`ToPositions::run`].
     #[inline(always)]
-    unsafe fn input<S: Simd, const ROW: usize>(&self, simd: S) {
-        let pad = self.from.pad[1];
+    unsafe fn tiles<X: ToPoints, Y: ToPoints, S: Simd, const PAIR: usize>(&self, simd: S) {
+        let Planes { pad: [_, pad], size: [_, width], .. } = self.from;
         let zeros = [T::zero(); MAX_LANES];
-        // Bᵀ d = d₀ − d₂, d₁ + d₂, d₂ − d₁, d₁ − d₃.
-        let rows = const { [[0, 2], [1, 2], [2, 1], [1, 3]][ROW] };
+        let [position, plane_stride, stride] = self.to.strides;
+        // Columns that a tile shares with the next.
+        let shared = Y::SEEN - Y::STEP;
+        let points_in_row = Y::STEP + FILTER - 1;
+        // Tiles whose columns all exist, but for those that the first of them has on the left.
+        let inside = ((width + pad).saturating_sub(shared) / Y::STEP).min(self.columns);
         for plane in 0..self.from.count {
-            for (number, tile_row) in (self.rows[0]..self.rows[1]).enumerate() {
-                let rows = self.from.rows(plane, tile_row, rows, &zeros);
-                let to = self.to.row(plane, number * self.columns);
+            let mut to = self.to.start.wrapping_add(plane * plane_stride);
+            for tile_row in self.rows[0]..self.rows[1] {
+                let rows = self.from.rows::<X>(plane, tile_row, &zeros);
+                let mut columns = [[Vector::zero(simd); SIDE]; 2];
                 macro_rules! column {
-                    ($x:expr, $inside:literal) => {{
+                    ($column:ident, $x:expr, $inside:literal) => {
                         let x = ($x).wrapping_sub(pad);
                         // SAFETY: the caller's promise.
-                        let [a, b] = unsafe { rows.column::<S, $inside>(simd, x) };
-                        if const { ROW == 1 } { a + b } else { a - b }
-                    }};
+                        let seen = unsafe { rows.column::<X, S, $inside>(simd, x) };
+                        let [a, b] = X::pair::<T, S, PAIR>(seen);
+                        columns[0][$column] = a;
+                        columns[1][$column] = b;
+                    };
                 }
-                let (mut t0, mut t1) = (column!(0usize, false), column!(1usize, false));
+                for column in 0..shared {
+                    column!(column, column, false);
+                }
                 macro_rules! tiles {
                     ($tiles:expr, $inside:literal) => {
                         for tile in $tiles {
-                            let x = TILE * tile;
-                            let (t2, t3) = (column!(x + 2, $inside), column!(x + 3, $inside));
-                            // SAFETY: the caller's promise.
-                            unsafe { to.store(tile, [t0 - t2, t1 + t2, t2 - t1, t1 - t3]) };
-                            (t0, t1) = (t2, t3);
+                            for column in shared..Y::SEEN {
+                                column!(column, Y::STEP * tile + column, $inside);
+                            }
+                            for row in 0..2 {
+                                let points = Y::points(columns[row]);
+                                for point in 0..points_in_row {
+                                    let to =
+                                        to.wrapping_add((row * points_in_row + point) * position);
+                                    // SAFETY: the caller's promise.
+                                    unsafe { points[point].store_ptr(to) };
+                                }
+                                for column in 0..shared {
+                                    columns[row][column] = columns[row][column + Y::STEP];
+                                }
+                            }
+                            to = to.wrapping_add(stride);
                         }
                     };
                 }
-                // Those whose last two columns exist.
-                let inside = ((rows.width + pad).saturating_sub(2) / TILE).min(self.columns);
                 tiles!(0..inside, true);
                 tiles!(inside..self.columns, false);
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`ToPositions::run`].
-    #[inline(always)]
-    unsafe fn output_gradient<S: Simd, const ROW: usize>(&self, simd: S) {
-        let zeros = [T::zero(); MAX_LANES];
-        for plane in 0..self.from.count {
-            for (number, tile_row) in (self.rows[0]..self.rows[1]).enumerate() {
-                let rows = self.from.rows(plane, tile_row, [0, 1], &zeros);
-                let to = self.to.row(plane, number * self.columns);
-                macro_rules! column {
-                    ($x:expr, $inside:literal) => {{
-                        // SAFETY: the caller's promise.
-                        let [a, b] = unsafe { rows.column::<S, $inside>(simd, $x) };
-                        // A dY = y₀, y₀ + y₁, y₀ − y₁, −y₁.
-                        match const { ROW } {
-                            0 => a,
-                            1 => a + b,
-                            2 => a - b,
-                            _ => -b,
-                        }
-                    }};
-                }
-                macro_rules! tiles {
-                    ($tiles:expr, $inside:literal) => {
-                        for tile in $tiles {
-                            let x = TILE * tile;
-                            let (a, b) = (column!(x, $inside), column!(x + 1, $inside));
-                            // SAFETY: the caller's promise.
-                            unsafe { to.store(tile, [a, a + b, a - b, -b]) };
-                        }
-                    };
-                }
-                tiles!(0..rows.width / TILE, true);
-                tiles!(rows.width / TILE..self.columns, false);
             }
         }
     }
 }
 
 impl<T: Element> Planes<T> {
-    /// Two rows of what a row of tiles sees of a plane; `zeros` for one outside.
+    /// The rows of what a row of tiles sees of a plane; `zeros` for those outside.
     #[inline(always)]
-    fn rows(&self, plane: usize, tile_row: usize, rows: [usize; 2], zeros: &[T]) -> RowPair<T> {
+    fn rows<X: ToPoints>(&self, plane: usize, tile_row: usize, zeros: &[T]) -> PlaneRows<T> {
         let [height, width] = self.size;
         let start = self.start.wrapping_add(plane * self.strides[0]);
-        let mut pair = RowPair { rows: [zeros.as_ptr(); 2], strides: [0; 2], width };
-        for i in 0..2 {
-            let y = (TILE * tile_row + rows[i]).wrapping_sub(self.pad[0]);
+        let mut rows = PlaneRows { rows: [zeros.as_ptr(); SIDE], strides: [0; SIDE], width };
+        for i in 0..X::SEEN {
+            let y = (X::STEP * tile_row + i).wrapping_sub(self.pad[0]);
             if y < height {
-                pair.rows[i] = start.wrapping_add(y * width * self.strides[1]);
-                pair.strides[i] = self.strides[1];
+                rows.rows[i] = start.wrapping_add(y * width * self.strides[1]);
+                rows.strides[i] = self.strides[1];
             }
         }
-        pair
+        rows
     }
 }
 
-/// Two rows of a plane that is 0 around its `width` columns.
+/// Rows of a plane that is 0 around its `width` columns.
 #[derive(Clone, Copy)]
-struct RowPair<T> {
-    rows: [*const T; 2],
+struct PlaneRows<T> {
+    rows: [*const T; SIDE],
     /// Elements from column to column: none in a row of zeros, which is one register.
-    strides: [usize; 2],
+    strides: [usize; SIDE],
     width: usize,
 }
 
-impl<T: Element> RowPair<T> {
+impl<T: Element> PlaneRows<T> {
     /// The registers in column x, which is known to exist where `INSIDE`.
     ///
     /// # Safety
     /// - The rows must be valid for reading.
     #[inline(always)]
-    unsafe fn column<S: Simd, const INSIDE: bool>(self, simd: S, x: usize) -> [Vector<T, S>; 2] {
-        let zero = Vector::zero(simd);
-        if !INSIDE && x >= self.width {
-            return [zero, zero];
+    unsafe fn column<X: ToPoints, S: Simd, const INSIDE: bool>(
+        &self,
+        simd: S,
+        x: usize,
+    ) -> [Vector<T, S>; SIDE] {
+        let mut column = [Vector::zero(simd); SIDE];
+        if INSIDE || x < self.width {
+            for i in 0..X::SEEN {
+                let from = self.rows[i].wrapping_add(x * self.strides[i]);
+                // SAFETY: the caller's promise.
+                column[i] = unsafe { Vector::load_ptr(simd, from) };
+            }
         }
-        let Self { rows: [a, b], strides, .. } = self;
-        let (a, b) = (a.wrapping_add(x * strides[0]), b.wrapping_add(x * strides[1]));
-        // SAFETY: the caller's promise.
-        unsafe { [Vector::load_ptr(simd, a), Vector::load_ptr(simd, b)] }
-    }
-}
-
-/// Four positions of a row of tiles.
-#[derive(Clone, Copy)]
-struct TileRow<T> {
-    to: [*mut T; SIDE],
-    stride: usize,
-}
-
-impl<T: Element> Tiles<T> {
-    /// From `tile` on.
-    #[inline(always)]
-    fn row(&self, plane: usize, tile: usize) -> TileRow<T> {
-        let [position, plane_stride, stride] = self.strides;
-        let start = self.start.wrapping_add(plane * plane_stride + tile * stride);
-        let mut to = [start; SIDE];
-        for j in 0..SIDE {
-            to[j] = start.wrapping_add(j * position);
-        }
-        TileRow { to, stride }
-    }
-}
-
-impl<T: Element> TileRow<T> {
-    /// # Safety
-    /// - The tile must be valid for writing.
-    #[inline(always)]
-    unsafe fn store<S: Simd>(self, tile: usize, row: [Vector<T, S>; SIDE]) {
-        for j in 0..SIDE {
-            // SAFETY: the caller's promise.
-            unsafe { row[j].store_ptr(self.to[j].add(tile * self.stride)) };
-        }
+        column
     }
 }
 
@@ -292,25 +434,31 @@ impl<T: Element> FromPositions<'_, T> {
             let plane = channel * height * width * lanes;
             let mut m = self.m.wrapping_add((channel - channels[0]) * self.strides[1]);
             for row in rows[0]..rows[1] {
-                macro_rules! tiles {
-                    ($columns:expr, $exists:expr) => {
-                        for column in $columns {
-                            // SAFETY: the caller's promise.
-                            let tile = unsafe { output::<T, S>(simd, m, self.strides[0]) };
-                            m = m.wrapping_add(lanes);
-                            for i in 0..TILE {
-                                for j in 0..TILE {
-                                    let (y, x) = (TILE * row + i, TILE * column + j);
-                                    if $exists(y, x) {
-                                        let at = plane + (y * width + x) * lanes;
-                                        // SAFETY: inside the channel's plane.
-                                        unsafe {
-                                            let value = finish.apply(simd, tile[i][j], channel, at);
-                                            value.store_ptr(to.0.add(at));
-                                        }
+                macro_rules! half {
+                    ($half:literal, $column:expr, $exists:expr) => {
+                        // SAFETY: the caller's promise.
+                        let tile = unsafe { output::<T, S, $half>(simd, m, self.strides[0]) };
+                        for i in 0..TILE {
+                            for j in 0..2 {
+                                let (y, x) = (TILE * row + i, TILE * $column + 2 * j + $half);
+                                if $exists(y, x) {
+                                    let at = plane + (y * width + x) * lanes;
+                                    // SAFETY: inside the channel's plane.
+                                    unsafe {
+                                        let value = finish.apply(simd, tile[i][j], channel, at);
+                                        value.store_ptr(to.0.add(at));
                                     }
                                 }
                             }
+                        }
+                    };
+                }
+                macro_rules! tiles {
+                    ($columns:expr, $exists:expr) => {
+                        for column in $columns {
+                            half!(0, column, $exists);
+                            half!(1, column, $exists);
+                            m = m.wrapping_add(lanes);
                         }
                     };
                 }
@@ -322,77 +470,133 @@ impl<T: Element> FromPositions<'_, T> {
     }
 }
 
-/// Aᵀ M A: the 2×2 elements of a tile of the output, M its sums at the positions, `stride` elements apart.
+/// Aᵀ M A: columns 0 and 2 (`HALF` 0) or 1 and 3 (1) of a tile of the output, M its sums at the positions, `stride` elements apart.
+/// A half needs no more registers than there are.
 ///
 /// # Safety
 /// - A register must be valid for reading at each position.
 #[inline(always)]
-pub(super) unsafe fn output<T: Element, S: Simd>(
+pub(super) unsafe fn output<T: Element, S: Simd, const HALF: usize>(
     simd: S,
     m: *const T,
     stride: usize,
-) -> [[Vector<T, S>; TILE]; TILE] {
-    // Aᵀ M = m₀ + m₁ + m₂, m₁ − m₂ − m₃.
-    let mut columns = [[Vector::zero(simd); SIDE]; TILE];
-    for j in 0..SIDE {
-        let mut m_j = [Vector::zero(simd); SIDE];
-        for i in 0..SIDE {
+) -> [[Vector<T, S>; 2]; TILE] {
+    let mut columns = [[Vector::zero(simd); SIDE]; 2];
+    for i in 0..SIDE {
+        let mut row = [Vector::zero(simd); SIDE];
+        for j in 0..SIDE {
             // SAFETY: the caller's promise.
-            m_j[i] = unsafe { Vector::load_ptr(simd, m.add((SIDE * i + j) * stride)) };
+            row[j] = unsafe { Vector::load_ptr(simd, m.wrapping_add((SIDE * i + j) * stride)) };
         }
-        let [m0, m1, m2, m3] = m_j;
-        columns[0][j] = m0 + m1 + m2;
-        columns[1][j] = m1 - m2 - m3;
+        let row = outputs::<T, S, HALF>(row);
+        columns[0][i] = row[0];
+        columns[1][i] = row[1];
     }
-    let mut tile = [[Vector::zero(simd); TILE]; TILE];
-    for i in 0..TILE {
-        let [m0, m1, m2, m3] = columns[i];
-        tile[i] = [m0 + m1 + m2, m1 - m2 - m3];
+    let mut tile = [[Vector::zero(simd); 2]; TILE];
+    for j in 0..2 {
+        let (even, odd) = (outputs::<T, S, 0>(columns[j]), outputs::<T, S, 1>(columns[j]));
+        for i in 0..2 {
+            tile[2 * i][j] = even[i];
+            tile[2 * i + 1][j] = odd[i];
+        }
     }
     tile
 }
 
-/// G w Gᵀ, w a filter of 3×3: of numbers, or of registers of as many filters. `half` is ½.
-#[inline(always)]
-pub(super) fn filter<V: Copy + Add<Output = V> + Sub<Output = V> + Mul<Output = V>>(
-    half: V,
-    w: [[V; FILTER]; FILTER],
-) -> [[V; SIDE]; SIDE] {
-    // G w = w₀, (w₀ + w₁ + w₂) / 2, (w₀ − w₁ + w₂) / 2, w₂.
-    macro_rules! points {
-        ($w0:expr, $w1:expr, $w2:expr) => {{
-            let (even, odd) = (half * ($w0 + $w2), half * $w1);
-            [$w0, even + odd, even - odd, $w2]
-        }};
-    }
-    let mut columns = [[half; FILTER]; SIDE];
-    for q in 0..FILTER {
-        let column = points!(w[0][q], w[1][q], w[2][q]);
-        for i in 0..SIDE {
-            columns[i][q] = column[i];
-        }
-    }
-    let mut u = [[half; SIDE]; SIDE];
-    for i in 0..SIDE {
-        u[i] = points!(columns[i][0], columns[i][1], columns[i][2]);
-    }
-    u
+/// G w Gᵀ of registers of filters: (3, 3, registers of `stride` elements a cell) to the positions.
+pub(super) struct Filters<'a, T> {
+    /// (9, stride): the cells of a filter; the last comes first where `turned`.
+    pub(super) w: &'a [T],
+    pub(super) stride: usize,
+    pub(super) turned: bool,
+    pub(super) u: *mut T,
+    /// Elements from position to position, and from register to register.
+    pub(super) strides: [usize; 2],
 }
 
-/// Gᵀ dU G: the gradient by a filter, from that by its transform.
-#[inline(always)]
-pub(super) fn filter_gradient<T: Element>(du: [[T; SIDE]; SIDE]) -> [[T; FILTER]; FILTER] {
-    let half = T::of(0.5);
-    let taps = |u0: T, u1: T, u2: T, u3: T| {
-        let (sum, difference) = (half * (u1 + u2), half * (u1 - u2));
-        [u0 + sum, difference, sum + u3]
-    };
-    let mut rows = [[T::zero(); SIDE]; FILTER];
-    for j in 0..SIDE {
-        let column = taps(du[0][j], du[1][j], du[2][j], du[3][j]);
-        for q in 0..FILTER {
-            rows[q][j] = column[q];
+impl<T: Element> Filters<'_, T> {
+    /// # Safety
+    /// - u must be valid for writing the registers of `arch` at all positions, and nobody else may touch these.
+    pub(super) unsafe fn run(self, arch: Arch) {
+        struct Run<'a, T>(Filters<'a, T>);
+        impl<T: Element> WithSimd for Run<'_, T> {
+            type Output = ();
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) {
+                // SAFETY: promised to `run`, which alone makes a Run.
+                unsafe { self.0.transform(simd) }
+            }
+        }
+        arch.dispatch(Run(self));
+    }
+
+    /// # Safety
+    /// As [`Filters::run`].
+    #[inline(always)]
+    unsafe fn transform<S: Simd>(self, simd: S) {
+        let Self { w, stride, turned, u, strides: [position, register] } = self;
+        for number in 0..stride / Vector::<T, S>::len() {
+            let w = &w[number * Vector::<T, S>::len()..];
+            let mut columns = [[Vector::zero(simd); SIDE]; SIDE];
+            for j in 0..FILTER {
+                let mut column = [Vector::zero(simd); SIDE];
+                for i in 0..FILTER {
+                    let cell = i * FILTER + j;
+                    let cell = if turned { FILTER * FILTER - 1 - cell } else { cell };
+                    column[i] = Vector::load(simd, &w[cell * stride..]);
+                }
+                let points = Filter::points(column);
+                for i in 0..SIDE {
+                    columns[i][j] = points[i];
+                }
+            }
+            for i in 0..SIDE {
+                let points = Filter::points(columns[i]);
+                for j in 0..SIDE {
+                    let u = u.wrapping_add((i * SIDE + j) * position + number * register);
+                    // SAFETY: the caller's promise.
+                    unsafe { points[j].store_ptr(u) };
+                }
+            }
         }
     }
-    rows.map(|[u0, u1, u2, u3]| taps(u0, u1, u2, u3))
+}
+
+/// Gᵀ dU G of registers of filters.
+pub(super) struct FilterGradients<'a, T> {
+    /// At the positions, so many elements apart.
+    pub(super) du: &'a [T],
+    pub(super) position: usize,
+    /// (9, stride): the cells of the filters, in whole registers.
+    pub(super) dw: &'a mut [T],
+    pub(super) stride: usize,
+}
+
+impl<T: Element> WithSimd for FilterGradients<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { du, position, dw, stride } = self;
+        for first in (0..stride).step_by(Vector::<T, S>::len()) {
+            let mut rows = [[Vector::zero(simd); SIDE]; FILTER];
+            for j in 0..WEIGHT_SIDE {
+                let mut column = [Vector::zero(simd); SIDE];
+                for i in 0..SIDE {
+                    column[i] = Vector::load(simd, &du[(i * WEIGHT_SIDE + j) * position + first..]);
+                }
+                let column = filter_gradient(column);
+                for i in 0..FILTER {
+                    rows[i][j] = column[i];
+                }
+            }
+            for i in 0..FILTER {
+                let row = filter_gradient_2(rows[i]);
+                for j in 0..FILTER {
+                    row[j].store(&mut dw[(i * FILTER + j) * stride + first..]);
+                }
+            }
+        }
+    }
 }
