@@ -58,6 +58,12 @@ impl<T: Element> Products<T> {
     #[inline(always)]
     unsafe fn all<S: Simd>(&self, simd: S) {
         let lanes = Vector::<T, S>::len();
+        // Offsets whose relation is hidden: else the compiler adds the stride from row to row, on ports that the multiply-adds need.
+        let mut rows = [0; ROWS];
+        for r in 0..ROWS {
+            rows[r] = r * self.a_strides[1];
+        }
+        let rows = std::hint::black_box(rows);
         for position in 0..self.positions {
             let a = self.a.wrapping_add(position * self.a_strides[0]);
             // All rows meet two registers of B while these are in L1.
@@ -75,9 +81,9 @@ impl<T: Element> Products<T> {
                             ($($rows:literal)*) => {
                                 match end - row {
                                     // SAFETY: the caller's promise.
-                                    $($rows if pair => unsafe { self.tile::<S, $rows, 2>(simd, a, b, c, steps) },
+                                    $($rows if pair => unsafe { self.tile::<S, $rows, 2>(simd, a, b, c, rows, steps) },
                                     // SAFETY: the caller's promise.
-                                    $rows => unsafe { self.tile::<S, $rows, 1>(simd, a, b, c, steps) },)*
+                                    $rows => unsafe { self.tile::<S, $rows, 1>(simd, a, b, c, rows, steps) },)*
                                     _ => unreachable!("heights of micro_tiles"),
                                 }
                             };
@@ -98,15 +104,12 @@ impl<T: Element> Products<T> {
         a: *const T,
         b: *const T,
         c: *mut T,
+        rows: [usize; ROWS],
         steps: [usize; 2],
     ) {
         let lanes = Vector::<T, S>::len();
         let ([_, b_row, b_register], [_, c_row]) = (self.b_strides, self.c_strides);
         let mut sums = [[Vector::zero(simd); V]; R];
-        let mut rows = [a; R];
-        for r in 0..R {
-            rows[r] = a.wrapping_add(r * self.a_strides[1]);
-        }
         for d in steps[0]..steps[1] {
             // SAFETY: the caller's promise.
             unsafe {
@@ -115,7 +118,7 @@ impl<T: Element> Products<T> {
                     b_here[j] = Vector::load_ptr(simd, b.add(d * b_row + j * b_register));
                 }
                 for r in 0..R {
-                    let a = Vector::splat(simd, *rows[r].add(d));
+                    let a = Vector::splat(simd, *a.add(d + rows[r]));
                     for j in 0..V {
                         sums[r][j] = a.mul_add(b_here[j], sums[r][j]);
                     }
