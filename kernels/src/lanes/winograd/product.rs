@@ -64,6 +64,7 @@ impl<T: Element> Products<T> {
             rows[r] = r * self.a_strides[1];
         }
         let rows = std::hint::black_box(rows);
+        let counts = micro_tiles(self.rows);
         for position in 0..self.positions {
             let a = self.a.wrapping_add(position * self.a_strides[0]);
             // All rows meet two registers of B while these are in L1.
@@ -72,26 +73,45 @@ impl<T: Element> Products<T> {
                 let b = self.b.wrapping_add(offset);
                 let c = self.c.wrapping_add(position * self.c_strides[0] + register * lanes);
                 let pair = register + 1 < self.registers;
-                for [row, end] in micro_tiles(self.rows) {
-                    let a = a.wrapping_add(row * self.a_strides[1]);
-                    let c = c.wrapping_add(row * self.c_strides[1]);
-                    for first in (0..self.depth).step_by(self.stretch.max(1)) {
-                        let steps = [first, self.depth.min(first + self.stretch)];
-                        macro_rules! tile {
-                            ($($rows:literal)*) => {
-                                match end - row {
-                                    // SAFETY: the caller's promise.
-                                    $($rows if pair => unsafe { self.tile::<S, $rows, 2>(simd, a, b, c, rows, steps) },
-                                    // SAFETY: the caller's promise.
-                                    $rows => unsafe { self.tile::<S, $rows, 1>(simd, a, b, c, rows, steps) },)*
-                                    _ => unreachable!("heights of micro_tiles"),
+                let (mut a, mut c) = (a, c);
+                macro_rules! strips {
+                    ($($height:literal $rows:literal)*) => {
+                        $(for _ in 0..counts[$height] {
+                            // SAFETY: the caller's promise.
+                            unsafe {
+                                if pair {
+                                    self.strip::<S, $rows, 2>(simd, a, b, c, rows);
+                                } else {
+                                    self.strip::<S, $rows, 1>(simd, a, b, c, rows);
                                 }
-                            };
-                        }
-                        tile!(6 4 2 1);
-                    }
+                            }
+                            a = a.wrapping_add($rows * self.a_strides[1]);
+                            c = c.wrapping_add($rows * self.c_strides[1]);
+                        })*
+                    };
                 }
+                strips!(0 6 1 4 2 2 3 1);
             }
+        }
+    }
+
+    /// # Safety
+    /// As [`Products::run`].
+    #[inline(always)]
+    unsafe fn strip<S: Simd, const R: usize, const V: usize>(
+        &self,
+        simd: S,
+        a: *const T,
+        b: *const T,
+        c: *mut T,
+        rows: [usize; ROWS],
+    ) {
+        let mut first = 0;
+        while first < self.depth {
+            let steps = [first, self.depth.min(first + self.stretch)];
+            // SAFETY: the caller's promise.
+            unsafe { self.tile::<S, R, V>(simd, a, b, c, rows, steps) };
+            first = steps[1];
         }
     }
 
@@ -143,15 +163,10 @@ impl<T: Element> Products<T> {
     }
 }
 
-/// The first row of each micro-tile of so many rows, and the one after its last.
-fn micro_tiles(rows: usize) -> impl Iterator<Item = [usize; 2]> {
-    let mut first = 0;
-    std::iter::from_fn(move || {
-        let left = rows - first;
-        // Twice 4 is better than 6 and 2.
-        let most = if left == 8 { 4 } else { left.min(ROWS) };
-        let height = [6, 4, 2, 1].into_iter().find(|&height| height <= most)?;
-        first += height;
-        Some([first - height, first])
-    })
+/// How many micro-tiles of 6, 4, 2 and 1 rows so many rows are cut into.
+fn micro_tiles(rows: usize) -> [usize; 4] {
+    // Twice 4 is better than 6 and 2.
+    let six = rows / ROWS - usize::from(rows % ROWS == 2 && rows > 2);
+    let left = rows - six * ROWS;
+    [six, left / 4, left % 4 / 2, left % 2]
 }
