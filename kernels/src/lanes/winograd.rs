@@ -23,7 +23,6 @@ use crate::arch::Arch;
 use crate::conv::{ConvGeometry, Window};
 use crate::element::Element;
 use crate::error::{Error, Result};
-use crate::gemm::caches::LINE;
 use crate::parallel::{Parts, Pool, Rows, Start};
 use crate::workspace::{with_scratch, with_scratch_in_parts};
 use product::Products;
@@ -63,11 +62,11 @@ fn enabled() -> Result<bool> {
     ENABLED.get_or_init(read).clone()
 }
 
-/// Elements from a position's operands of `len` elements to the next one's: an odd number of cache lines, or all positions of a
-/// tile would fall into the same few sets of the cache.
-fn apart<T>(len: usize) -> usize {
-    let line = LINE / size_of::<T>();
-    (len.div_ceil(line) | 1) * line
+/// Elements from a position's operands of `len` elements to the next one's: an odd number of cache lines (of pairs of them in f64),
+/// or all positions of a tile would fall into the same few sets of the cache.
+fn apart(len: usize) -> usize {
+    const LINE: usize = 16;
+    (len.div_ceil(LINE) | 1) * LINE
 }
 
 /// A correlation of planes with filters of 3×3 and stride 1, in tiles.
@@ -118,7 +117,12 @@ impl Winograd {
 
     /// Elements of the transformed filters.
     pub(super) fn filters_len(&self) -> usize {
-        POSITIONS * self.outputs * self.padded_inputs()
+        POSITIONS * self.filters_position()
+    }
+
+    /// Elements from the filters (or their gradients) at a position to those at the next.
+    fn filters_position(&self) -> usize {
+        apart(self.outputs * self.padded_inputs())
     }
 
     /// Inputs rounded up to registers, for where they lie in lanes.
@@ -153,7 +157,7 @@ impl Winograd {
                     let (from, size) = (&w[output * output_stride * LEN..], [inputs, LEN]);
                     arch.dispatch(Turn { from, row: row * LEN, to: cells, step: padded, size });
                     let u = u.at(output * padded);
-                    let strides = [outputs * padded, self.lanes];
+                    let strides = [self.filters_position(), self.lanes];
                     let filters = Filters { w: cells, stride: padded, turned, u, strides };
                     // SAFETY: u has `padded` elements for each output at each position; this output is this task's.
                     unsafe { filters.run(arch) };
@@ -201,8 +205,8 @@ impl Winograd {
         let Self { inputs, outputs, input, output, pad, tiles: [_, columns], lanes } = *self;
         let tiles = (rows[1] - rows[0]) * columns;
         let row = tiles * lanes;
-        let padded = self.padded_inputs();
-        let [v_position, m_position] = [inputs, outputs].map(|planes| apart::<T>(planes * row));
+        let (padded, u_position) = (self.padded_inputs(), self.filters_position());
+        let [v_position, m_position] = [inputs, outputs].map(|planes| apart(planes * row));
         let lens = [PAIR_POSITIONS * v_position, POSITIONS * m_position];
         with_scratch_in_parts(lens, |[v, m]: [&mut [T]; 2]| {
             let strides = [input[0] * input[1] * lanes, lanes];
@@ -216,8 +220,8 @@ impl Winograd {
                     rows: outputs,
                     depth: inputs,
                     registers: tiles,
-                    a: u[first * padded * outputs..].as_ptr(),
-                    a_strides: [padded * outputs, padded],
+                    a: u[first * u_position..].as_ptr(),
+                    a_strides: [u_position, padded],
                     b: v.as_ptr(),
                     b_strides: [v_position, row, lanes],
                     c: m[first * m_position..].as_mut_ptr(),
@@ -259,7 +263,7 @@ impl Winograd {
         dy: &[T],
         dw: &mut [T],
     ) {
-        let len = WEIGHT_POSITIONS * self.outputs * self.padded_inputs();
+        let len = WEIGHT_POSITIONS * self.filters_position();
         with_scratch(len, |du: &mut [T]| {
             // One thread does all positions, to turn x once; several a pair of rows each.
             let pairs = if pool.is_parallel() { 1 } else { PAIRS };
@@ -287,7 +291,7 @@ impl Winograd {
         du: &mut [T],
     ) {
         let Self { inputs, outputs, input: [height, width], output, pad, lanes, .. } = *self;
-        let padded = self.padded_inputs();
+        let (padded, du_position) = (self.padded_inputs(), self.filters_position());
         let tiles @ [tile_rows, columns] =
             [0, 1].map(|axis| output[axis].div_ceil(WEIGHT_TILE[axis]));
         let tile_registers = WEIGHT_PAIR_POSITIONS * (padded + outputs);
@@ -296,8 +300,7 @@ impl Winograd {
         let (registers, register) = (padded / lanes, lanes * lanes);
         let turned_row = width * register;
         let turned_plane = (TILE * block + FILTER - 1).min(height) * turned_row;
-        let most =
-            |planes: usize| WEIGHT_PAIR_POSITIONS * apart::<T>(planes * block * columns * lanes);
+        let most = |planes: usize| WEIGHT_PAIR_POSITIONS * apart(planes * block * columns * lanes);
         let lens = [registers * turned_plane, most(padded), most(outputs)];
         with_scratch_in_parts(lens, |[turned, v, dm]: [&mut [T]; 3]| {
             turned[(registers - 1) * turned_plane..].fill(T::zero()); // where not all lanes have an input
@@ -305,7 +308,7 @@ impl Winograd {
                 let rows = [first, (first + block).min(tile_rows)];
                 let depth = (rows[1] - first) * columns * lanes;
                 let [v_position, dm_position] =
-                    [padded, outputs].map(|planes| apart::<T>(planes * depth));
+                    [padded, outputs].map(|planes| apart(planes * depth));
                 // What these tiles see.
                 let seen = [TILE * rows[0], TILE * rows[1] + FILTER - 1];
                 let [top, bottom] = seen.map(|row| row.saturating_sub(pad[0]).min(height));
@@ -354,9 +357,9 @@ impl Winograd {
                         a_strides: [dm_position, depth],
                         b: v.as_ptr(),
                         b_strides: [v_position, lanes, depth * lanes],
-                        c: du[(pair - pairs[0]) * WEIGHT_PAIR_POSITIONS * outputs * padded..]
+                        c: du[(pair - pairs[0]) * WEIGHT_PAIR_POSITIONS * du_position..]
                             .as_mut_ptr(),
-                        c_strides: [outputs * padded, padded],
+                        c_strides: [du_position, padded],
                         accumulate: first > 0,
                         stretch: STRETCH,
                     };
@@ -380,7 +383,7 @@ impl Winograd {
             with_scratch_in_parts([LEN * padded; 2], |[cells, turned]: [&mut [T]; 2]| {
                 for (number, dw) in dw.data.chunks_exact_mut(inputs * LEN).enumerate() {
                     let du = &du[(part * FILTERS + number) * padded..];
-                    let position = outputs * padded;
+                    let position = self.filters_position();
                     arch.dispatch(FilterGradients { du, position, dw: cells, stride: padded });
                     let (to, size) = (&mut *turned, [LEN, inputs]);
                     arch.dispatch(Turn { from: cells, row: padded, to, step: LEN, size });
