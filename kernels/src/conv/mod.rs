@@ -2,7 +2,7 @@
 //!
 //! | shape | way | why |
 //! |---|---|---|
-//! | 3×3, stride 1, 8 channels or more on both sides, a batch that fills lanes | `in_lanes.rs`: Winograd's filtering, samples in lanes | fewer than half of the multiplications |
+//! | 3×3, stride 1, 8 channels or more on both sides, a batch that fills lanes | `in_lanes.rs`: Winograd's filtering, samples in lanes | a quarter to a third of the multiplications |
 //! | anything else, stride 1, rows of a register or more | `forward.rs`, in place: a matrix product whose windows are read where they lie | nothing is copied but the image, once, with its padding |
 //! | anything else | `forward.rs`, packed: the same, windows copied into panels | windows of a register are not side by side |
 //! | gradient by x of up to 3 channels | `by_columns.rs`: the gradient of the column matrix, added up | as a product of 3 rows or fewer it would fill half a tile at most |
