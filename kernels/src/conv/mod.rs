@@ -9,7 +9,7 @@
 //! | gradient by the weights, but for the first row | `backward_weight.rs`: a matrix product over the pixels | windows are read element by element where they lie |
 //!
 //! docs/conv.md derives all of them and has the measurements. By Winograd's filtering a NaN or an infinity reaches not only the
-//! outputs whose window sees it, but all four of their tile.
+//! outputs whose window sees it, but all sixteen of their tile.
 
 mod backward_weight;
 mod by_columns;
