@@ -35,11 +35,6 @@ const B: f64 = 1.5;
 
 /// A transform to the points, in one dimension.
 trait ToPoints {
-    /// Elements that it takes, the first of those given.
-    const SEEN: usize;
-    /// Elements from what it takes of one tile to that of the next.
-    const STEP: usize;
-
     /// The values at the points 0 and ∞ (`PAIR` 0), or two of opposite signs.
     fn pair<T: Element, S: Simd, const PAIR: usize>(d: [Vector<T, S>; SIDE]) -> [Vector<T, S>; 2];
 
@@ -51,6 +46,14 @@ trait ToPoints {
         let [b, minus_b] = Self::pair::<T, S, 2>(d);
         [zero, infinity, a, minus_a, b, minus_b]
     }
+}
+
+/// A transform of what tiles side by side see or hold.
+trait OfTiles: ToPoints {
+    /// Elements that it takes, the first of those given to it.
+    const SEEN: usize;
+    /// Elements from what it takes of one tile to that of the next.
+    const STEP: usize;
 }
 
 /// even ± root·odd.
@@ -79,10 +82,12 @@ fn times<T: Element, S: Simd>(factor: f64, x: Vector<T, S>) -> Vector<T, S> {
 /// Bᵀ d of what a tile of the output sees: p(x) / (x − point) for each point, p = x (x² − A²)(x² − B²).
 struct Input;
 
-impl ToPoints for Input {
+impl OfTiles for Input {
     const SEEN: usize = SIDE;
     const STEP: usize = TILE;
+}
 
+impl ToPoints for Input {
     #[inline(always)]
     fn pair<T: Element, S: Simd, const PAIR: usize>(d: [Vector<T, S>; SIDE]) -> [Vector<T, S>; 2] {
         const SUM: f64 = A * A + B * B;
@@ -102,10 +107,12 @@ impl ToPoints for Input {
 /// A dy of the gradient by a tile of the output.
 struct OutputGradient;
 
-impl ToPoints for OutputGradient {
+impl OfTiles for OutputGradient {
     const SEEN: usize = TILE;
     const STEP: usize = TILE;
+}
 
+impl ToPoints for OutputGradient {
     #[inline(always)]
     fn pair<T: Element, S: Simd, const PAIR: usize>(y: [Vector<T, S>; SIDE]) -> [Vector<T, S>; 2] {
         let [y0, y1, y2, y3, ..] = y;
@@ -120,10 +127,12 @@ impl ToPoints for OutputGradient {
 /// The same by F(2, 3).
 struct Input2;
 
-impl ToPoints for Input2 {
+impl OfTiles for Input2 {
     const SEEN: usize = 4;
     const STEP: usize = 2;
+}
 
+impl ToPoints for Input2 {
     #[inline(always)]
     fn pair<T: Element, S: Simd, const PAIR: usize>(d: [Vector<T, S>; SIDE]) -> [Vector<T, S>; 2] {
         let [d0, d1, d2, d3, ..] = d;
@@ -133,10 +142,12 @@ impl ToPoints for Input2 {
 
 struct OutputGradient2;
 
-impl ToPoints for OutputGradient2 {
+impl OfTiles for OutputGradient2 {
     const SEEN: usize = 2;
     const STEP: usize = 2;
+}
 
+impl ToPoints for OutputGradient2 {
     #[inline(always)]
     fn pair<T: Element, S: Simd, const PAIR: usize>(y: [Vector<T, S>; SIDE]) -> [Vector<T, S>; 2] {
         let [y0, y1, ..] = y;
@@ -155,9 +166,6 @@ const WEIGHTS: [f64; 3] = [
 ];
 
 impl ToPoints for Filter {
-    const SEEN: usize = FILTER;
-    const STEP: usize = FILTER;
-
     #[inline(always)]
     fn pair<T: Element, S: Simd, const PAIR: usize>(w: [Vector<T, S>; SIDE]) -> [Vector<T, S>; 2] {
         let [w0, w1, w2, ..] = w;
@@ -283,7 +291,7 @@ impl<T: Element> ToPositions<T> {
     /// # Safety
     /// As [`ToPositions::run`].
     #[inline(always)]
-    unsafe fn tiles<X: ToPoints, Y: ToPoints, S: Simd, const PAIR: usize>(&self, simd: S) {
+    unsafe fn tiles<X: OfTiles, Y: OfTiles, S: Simd, const PAIR: usize>(&self, simd: S) {
         let Planes { pad: [_, pad], size: [_, width], .. } = self.from;
         let zeros = [T::zero(); MAX_LANES];
         let [position, plane_stride, stride] = self.to.strides;
@@ -342,7 +350,7 @@ impl<T: Element> ToPositions<T> {
 impl<T: Element> Planes<T> {
     /// The rows of what a row of tiles sees of a plane; `zeros` for those outside.
     #[inline(always)]
-    fn rows<X: ToPoints>(&self, plane: usize, tile_row: usize, zeros: &[T]) -> PlaneRows<T> {
+    fn rows<X: OfTiles>(&self, plane: usize, tile_row: usize, zeros: &[T]) -> PlaneRows<T> {
         let [height, width] = self.size;
         let start = self.start.wrapping_add(plane * self.strides[0]);
         let mut rows = PlaneRows { rows: [zeros.as_ptr(); SIDE], strides: [0; SIDE], width };
@@ -372,7 +380,7 @@ impl<T: Element> PlaneRows<T> {
     /// # Safety
     /// - The rows must be valid for reading.
     #[inline(always)]
-    unsafe fn column<X: ToPoints, S: Simd, const INSIDE: bool>(
+    unsafe fn column<X: OfTiles, S: Simd, const INSIDE: bool>(
         &self,
         simd: S,
         x: usize,
