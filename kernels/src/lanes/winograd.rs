@@ -27,8 +27,9 @@ use crate::parallel::{Parts, Pool, Rows, Start};
 use crate::workspace::{with_scratch, with_scratch_in_parts};
 use product::Products;
 use transform::{
-    FILTER, FilterGradients, Filters, FromPositions, PAIR_POSITIONS, PAIRS, POSITIONS, Planes,
-    TILE, Tiles, ToPositions, Transform, WEIGHT_PAIR_POSITIONS, WEIGHT_POSITIONS, WEIGHT_TILE,
+    CELLS, FILTER, FilterGradients, Filters, FromPositions, PAIR_POSITIONS, PAIRS, POSITIONS,
+    Planes, TILE, Tiles, ToPositions, Transform, WEIGHT_PAIR_POSITIONS, WEIGHT_POSITIONS,
+    WEIGHT_TILE,
 };
 
 /// Bytes of a block's operands and sums, which should stay in L2 (512 KiB and more): 200 to 600 KiB differ by 3 %.
@@ -42,7 +43,6 @@ const STRETCH: usize = 32;
 const FILTERS: usize = 8;
 /// Channels on either side from which on it is worth the transforms: see docs/engine.md.
 const MIN_CHANNELS: usize = 8;
-
 /// Multiplications done directly for one at a position, from which on it is worth the transforms: small images fill no tiles.
 const WORTH: f64 = 1.5;
 
@@ -146,16 +146,15 @@ impl Winograd {
         turned: bool,
         u: &mut [T],
     ) {
-        const LEN: usize = FILTER * FILTER;
         let (inputs, outputs, padded) = (self.inputs, self.outputs, self.padded_inputs());
         let [row, output_stride] = if turned { [outputs, 1] } else { [1, inputs] };
         let u = (&mut u[..self.filters_len()]).into_raw();
         pool.for_each(outputs.div_ceil(FILTERS), |part| {
-            with_scratch(LEN * padded, |cells: &mut [T]| {
+            with_scratch(CELLS * padded, |cells: &mut [T]| {
                 cells.fill(T::zero()); // where not all lanes have an input
                 for output in part * FILTERS..outputs.min((part + 1) * FILTERS) {
-                    let (from, size) = (&w[output * output_stride * LEN..], [inputs, LEN]);
-                    arch.dispatch(Turn { from, row: row * LEN, to: cells, step: padded, size });
+                    let (from, size) = (&w[output * output_stride * CELLS..], [inputs, CELLS]);
+                    arch.dispatch(Turn { from, row: row * CELLS, to: cells, step: padded, size });
                     let u = u.at(output * padded);
                     let strides = [self.filters_position(), self.lanes];
                     let filters = Filters { w: cells, stride: padded, turned, u, strides };
@@ -376,17 +375,16 @@ impl Winograd {
 
     /// dw (outputs, inputs, 3, 3) += the gradient by the filters, from du, that by the transformed ones.
     fn add_filter_gradient<T: Element>(&self, arch: Arch, pool: Pool, du: &[T], dw: &mut [T]) {
-        const LEN: usize = FILTER * FILTER;
         let Self { inputs, outputs, .. } = *self;
         let padded = self.padded_inputs();
-        pool.for_each_part(Rows::new(dw, outputs, inputs * LEN), FILTERS, |part, dw| {
-            with_scratch_in_parts([LEN * padded; 2], |[cells, turned]: [&mut [T]; 2]| {
-                for (number, dw) in dw.data.chunks_exact_mut(inputs * LEN).enumerate() {
+        pool.for_each_part(Rows::new(dw, outputs, inputs * CELLS), FILTERS, |part, dw| {
+            with_scratch_in_parts([CELLS * padded; 2], |[cells, turned]: [&mut [T]; 2]| {
+                for (number, dw) in dw.data.chunks_exact_mut(inputs * CELLS).enumerate() {
                     let du = &du[(part * FILTERS + number) * padded..];
                     let position = self.filters_position();
                     arch.dispatch(FilterGradients { du, position, dw: cells, stride: padded });
-                    let (to, size) = (&mut *turned, [LEN, inputs]);
-                    arch.dispatch(Turn { from: cells, row: padded, to, step: LEN, size });
+                    let (to, size) = (&mut *turned, [CELLS, inputs]);
+                    arch.dispatch(Turn { from: cells, row: padded, to, step: CELLS, size });
                     for (dw, &turned) in dw.iter_mut().zip(&*turned) {
                         *dw += turned;
                     }

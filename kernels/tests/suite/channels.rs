@@ -1,6 +1,6 @@
 //! Convolution with channels in lanes against its naive twin.
 
-use crate::common::{assert_same, integers, len, nans, on_any_threads, random, rounded};
+use crate::common::{assert_same, integers, len, nans, on_any_threads, random, settled};
 use crate::shapes::{CONVOLUTIONS, Convolution as Shape};
 use kasoku_kernels::conv::{ConvGeometry, Window};
 use kasoku_kernels::lanes::channels::{self, Convolution, Input};
@@ -72,8 +72,7 @@ fn check<T: Element>(geometry: &ConvGeometry, seed: u64) {
             Convolution::new::<T>([channels, height, width], input, filters, geometry.window())
                 .unwrap();
         let run = |plan: &Convolution| {
-            let y = run(plan, input, &x, planes, [&w, &bias], relu);
-            if plan.is_winograd() { rounded(y) } else { y }
+            settled(plan.is_winograd(), run(plan, input, &x, planes, [&w, &bias], relu))
         };
         assert!(run(&plan) == expected, "{what}");
         let halved = plan.max_pooled(window).unwrap();

@@ -26,10 +26,12 @@ pub fn integers<T: Element>(len: usize, seed: u64) -> Vec<T> {
     (0..len).map(|_| T::of(f64::from(rng.random_range(-3i32..=3)))).collect()
 }
 
-/// Sums of such integers by Winograd's filtering, which multiplies them with what rounds on the way. (How exact it is has tests of
-/// its own.)
-pub fn rounded<T: Element>(mut sums: Vec<T>) -> Vec<T> {
-    sums.iter_mut().for_each(|sum| *sum = sum.round());
+/// Sums of such integers, integers again where they are by Winograd's filtering, which multiplies them with what rounds on the way.
+/// (How exact it is has tests of its own.)
+pub fn settled<T: Element>(by_winograd: bool, mut sums: Vec<T>) -> Vec<T> {
+    if by_winograd {
+        sums.iter_mut().for_each(|sum| *sum = sum.round());
+    }
     sums
 }
 

@@ -1,6 +1,6 @@
 //! The operations in lanes against the naive twins of the layers' layout, and against the definition where there is none.
 
-use crate::common::{self, assert_close_at, integers, len, nans, on_any_threads, random, rounded};
+use crate::common::{self, assert_close_at, integers, len, nans, on_any_threads, random, settled};
 use crate::shapes::{CONVOLUTIONS, Convolution as Shape};
 use kasoku_kernels::conv::{ConvGeometry, Window};
 use kasoku_kernels::lanes::{self, Buffer, Convolution, PooledGradient, Pooling};
@@ -38,12 +38,8 @@ fn check_convolution<T: Element>(geometry: &ConvGeometry, seed: u64) {
     }
 }
 
-/// What must be integers.
-fn settled<T: Element>(plan: &Convolution, sums: Vec<T>) -> Vec<T> {
-    if plan.is_winograd() { rounded(sums) } else { sums }
-}
-
 fn check_plan<T: Element>(plan: &Convolution, geometry: &ConvGeometry, seed: u64) {
+    let winograd = plan.is_winograd();
     let [samples, ..] = geometry.input();
     let [_, filters, ..] = geometry.output();
     let features = |shape: [usize; 4]| shape[1..].iter().product::<usize>();
@@ -73,7 +69,7 @@ fn check_plan<T: Element>(plan: &Convolution, geometry: &ConvGeometry, seed: u64
             assert!(found[..] == *of_part, "{} forward, a part {geometry:?}", T::NAME);
         }
     }
-    let y = settled(plan, scattered(&y, samples, outputs));
+    let y = settled(winograd, scattered(&y, samples, outputs));
     assert!(y == expected, "{} forward {geometry:?}", T::NAME);
 
     let mut expected = vec![T::nan(); x.len()];
@@ -84,7 +80,7 @@ fn check_plan<T: Element>(plan: &Convolution, geometry: &ConvGeometry, seed: u64
         let (dy, dx) = (&dy_lanes[of(group, outputs)], &mut dx[of(group, inputs)]);
         plan.backward_data(dy, &prepared, None, dx).unwrap();
     }
-    let found = settled(plan, scattered(&dx, samples, inputs));
+    let found = settled(winograd, scattered(&dx, samples, inputs));
     assert!(found == expected, "{} backward data {geometry:?}", T::NAME);
     for group in 0..groups {
         let (dy, dx) = (&dy_lanes[of(group, outputs)], &mut dx[of(group, inputs)]);
@@ -93,7 +89,7 @@ fn check_plan<T: Element>(plan: &Convolution, geometry: &ConvGeometry, seed: u64
     for (expected, &x) in expected.iter_mut().zip(&x) {
         *expected = if x <= T::zero() { T::zero() } else { *expected };
     }
-    let found = settled(plan, scattered(&dx, samples, inputs));
+    let found = settled(winograd, scattered(&dx, samples, inputs));
     assert!(found == expected, "{} masked {geometry:?}", T::NAME);
 
     let (mut expected, mut expected_db) = (vec![T::nan(); w.len()], vec![T::nan(); filters]);
@@ -116,7 +112,7 @@ fn check_plan<T: Element>(plan: &Convolution, geometry: &ConvGeometry, seed: u64
     }
     let mut dw = vec![T::nan(); w.len()];
     lanes::sum_stretches(&gradients, stride, 3, &mut dw).unwrap();
-    assert!(settled(plan, dw) == expected, "{} backward weight {geometry:?}", T::NAME);
+    assert!(settled(winograd, dw) == expected, "{} backward weight {geometry:?}", T::NAME);
     let added = db.iter().zip(&bias).map(|(&sum, &before)| sum - before);
     assert!(added.eq(expected_db), "{} backward bias {geometry:?}", T::NAME);
 }
@@ -415,6 +411,7 @@ fn what_does_not_fit_is_an_error() {
     assert!(plan.forward_part(0..1, &x, &w, None, false, &mut y[..9 * lanes]).is_err());
     assert!(plan.backward_data(&y, &w, Some(&[0.0]), &mut x.clone()).is_err());
     assert!(plan.add_weight_gradient(&x, &y, &mut [0.0; 17], &mut [0.0; 2]).is_err());
+    assert!(lanes::sum_stretches(&[0.0; 18], 18, 1, &mut [0.0; 18]).is_err());
     assert!(plan.forward_filters(&w[1..], &mut [0.0; 18]).is_err());
     assert!(plan.backward_filters(&w, &mut [0.0; 17]).is_err());
     assert!(y.iter().all(|&y| y == 7.0), "a call that fails writes nothing");

@@ -9,7 +9,7 @@ use pulp::{Simd, WithSimd};
 
 use super::Winograd;
 use super::transform::{
-    FILTER, Filters, PAIRS, POSITIONS, Planes, TILE, Tiles, ToPositions, Transform, output,
+    CELLS, Filters, PAIRS, POSITIONS, Planes, TILE, Tiles, ToPositions, Transform, output,
 };
 use crate::arch::Arch;
 use crate::element::Element;
@@ -46,7 +46,7 @@ impl Winograd {
     /// registers).
     pub(in crate::lanes) fn filters_in_lanes<T: Element>(&self, arch: Arch, w: &[T], u: &mut [T]) {
         let Self { inputs, outputs, lanes, .. } = *self;
-        let filter = inputs * FILTER * FILTER;
+        let filter = inputs * CELLS;
         with_scratch(filter * lanes, |turned: &mut [T]| {
             for [first, end] in register_groups(outputs.div_ceil(lanes)) {
                 let u =
@@ -60,7 +60,7 @@ impl Winograd {
                     let size = [count, filter];
                     arch.dispatch(Turn { from, row: filter, to: turned, step: lanes, size });
                     let width = (end - first) * lanes;
-                    for (channel, w) in turned.chunks_exact(FILTER * FILTER * lanes).enumerate() {
+                    for (channel, w) in turned.chunks_exact(CELLS * lanes).enumerate() {
                         let u = u[channel * width + (register - first) * lanes..].as_mut_ptr();
                         let strides = [inputs * width, lanes];
                         // SAFETY: u has the group's registers for each channel at each position.

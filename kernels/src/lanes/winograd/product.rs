@@ -74,15 +74,15 @@ impl<T: Element> Products<T> {
                 let c = self.c.wrapping_add(position * self.c_strides[0] + register * lanes);
                 let pair = register + 1 < self.registers;
                 let (mut a, mut c) = (a, c);
-                macro_rules! strips {
+                macro_rules! tiles {
                     ($($height:literal $rows:literal)*) => {
                         $(for _ in 0..counts[$height] {
                             // SAFETY: the caller's promise.
                             unsafe {
                                 if pair {
-                                    self.strip::<S, $rows, 2>(simd, a, b, c, rows);
+                                    self.tile::<S, $rows, 2>(simd, a, b, c, rows);
                                 } else {
-                                    self.strip::<S, $rows, 1>(simd, a, b, c, rows);
+                                    self.tile::<S, $rows, 1>(simd, a, b, c, rows);
                                 }
                             }
                             a = a.wrapping_add($rows * self.a_strides[1]);
@@ -90,28 +90,8 @@ impl<T: Element> Products<T> {
                         })*
                     };
                 }
-                strips!(0 6 1 4 2 2 3 1);
+                tiles!(0 6 1 4 2 2 3 1);
             }
-        }
-    }
-
-    /// # Safety
-    /// As [`Products::run`].
-    #[inline(always)]
-    unsafe fn strip<S: Simd, const R: usize, const V: usize>(
-        &self,
-        simd: S,
-        a: *const T,
-        b: *const T,
-        c: *mut T,
-        rows: [usize; ROWS],
-    ) {
-        let mut first = 0;
-        while first < self.depth {
-            let steps = [first, self.depth.min(first + self.stretch)];
-            // SAFETY: the caller's promise.
-            unsafe { self.tile::<S, R, V>(simd, a, b, c, rows, steps) };
-            first = steps[1];
         }
     }
 
@@ -125,40 +105,40 @@ impl<T: Element> Products<T> {
         b: *const T,
         c: *mut T,
         rows: [usize; ROWS],
-        steps: [usize; 2],
     ) {
         let lanes = Vector::<T, S>::len();
         let ([_, b_row, b_register], [_, c_row]) = (self.b_strides, self.c_strides);
-        let mut sums = [[Vector::zero(simd); V]; R];
-        for d in steps[0]..steps[1] {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let mut b_here = [Vector::zero(simd); V];
-                for j in 0..V {
-                    b_here[j] = Vector::load_ptr(simd, b.add(d * b_row + j * b_register));
-                }
-                for r in 0..R {
-                    let a = Vector::splat(simd, *a.add(d + rows[r]));
+        let mut first = 0;
+        while first < self.depth {
+            let end = self.depth.min(first + self.stretch);
+            let mut sums = [[Vector::zero(simd); V]; R];
+            for d in first..end {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let mut b_here = [Vector::zero(simd); V];
                     for j in 0..V {
-                        sums[r][j] = a.mul_add(b_here[j], sums[r][j]);
+                        b_here[j] = Vector::load_ptr(simd, b.add(d * b_row + j * b_register));
+                    }
+                    for r in 0..R {
+                        let a = Vector::splat(simd, *a.add(d + rows[r]));
+                        for j in 0..V {
+                            sums[r][j] = a.mul_add(b_here[j], sums[r][j]);
+                        }
                     }
                 }
             }
-        }
-        for r in 0..R {
-            for j in 0..V {
-                let c = c.wrapping_add(r * c_row + j * lanes);
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let sum = sums[r][j];
-                    let sum = if self.accumulate || steps[0] > 0 {
-                        sum + Vector::load_ptr(simd, c)
-                    } else {
-                        sum
-                    };
-                    sum.store_ptr(c);
+            let accumulate = self.accumulate || first > 0;
+            for r in 0..R {
+                for j in 0..V {
+                    let (sum, c) = (sums[r][j], c.wrapping_add(r * c_row + j * lanes));
+                    // SAFETY: the caller's promise.
+                    unsafe {
+                        let sum = if accumulate { sum + Vector::load_ptr(simd, c) } else { sum };
+                        sum.store_ptr(c);
+                    }
                 }
             }
+            first = end;
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A tile of the output, the window of the input that it sees and a filter are polynomials in two variables. Each is taken to its
 //! values at some points a dimension, columns first, then rows; or back: F(4, 3) takes 0, ∞, ±[`A`] and ±[`B`], F(2, 3) takes 0, ∞
-//! and ±1. Points of opposite signs share their even and odd powers, so positions come in pairs of rows. The transforms of a gradient are the transposes of the forward ones:
-//! gradients flow back through Y = Aᵀ M A as A dY Aᵀ, and through U = G w Gᵀ as Gᵀ dU G.
+//! and ±1. Points of opposite signs share their even and odd powers, so positions come in pairs of rows. The transforms of a
+//! gradient are the transposes of the forward ones: gradients flow back through Y = Aᵀ M A as A dY Aᵀ, and through U = G w Gᵀ as
+//! Gᵀ dU G.
 #![allow(clippy::needless_range_loop)] // iterators over arrays are not always inlined, and then not vectorised
 
 use pulp::{Simd, WithSimd};
@@ -14,9 +15,10 @@ use crate::lanes::correlate::Finish;
 use crate::parallel::Start;
 use crate::simd::{MAX_LANES, Vector};
 
-/// Sides of a tile of the output, of a filter and of the input that a tile sees.
+/// Sides of a tile of the output, of a filter (and its cells) and of the input that a tile sees.
 pub(super) const TILE: usize = 4;
 pub(super) const FILTER: usize = 3;
+pub(super) const CELLS: usize = FILTER * FILTER;
 pub(super) const SIDE: usize = TILE + FILTER - 1;
 /// Where a tile of the input and a filter are multiplied.
 pub(super) const POSITIONS: usize = SIDE * SIDE;
@@ -551,7 +553,7 @@ impl<T: Element> Filters<'_, T> {
                 let mut column = [Vector::zero(simd); SIDE];
                 for i in 0..FILTER {
                     let cell = i * FILTER + j;
-                    let cell = if turned { FILTER * FILTER - 1 - cell } else { cell };
+                    let cell = if turned { CELLS - 1 - cell } else { cell };
                     column[i] = Vector::load(simd, &w[cell * stride..]);
                 }
                 let points = Filter::points(column);
