@@ -107,6 +107,14 @@ pub trait SimdElement: Copy {
         mask: Self::Mask<S>,
         from: *const Self,
     ) -> Self::Lanes<S>;
+    /// # Safety
+    /// - `to` must be valid for writing each element whose lane is in `mask`.
+    unsafe fn simd_store_masked<S: Simd>(
+        simd: S,
+        mask: Self::Mask<S>,
+        to: *mut Self,
+        a: Self::Lanes<S>,
+    );
     /// Bit by bit, as is `simd_or`.
     fn simd_and<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
     fn simd_or<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
@@ -170,7 +178,7 @@ mod avx_f64 {
 macro_rules! impl_element {
     ($t:ident, $name:literal, $lanes:ident, $count:ident, $mask:ident, { $($method:ident => $binary:ident),* }, { $($cmp:ident => $cmp_impl:ident),* },
      $splat:ident, $partial_load:ident, $mul_add:ident, $neg:ident, $abs:ident, $sqrt:ident, $select:ident, $reduce_sum:ident,
-     $mask_and:ident, $mask_not:ident, $avx:ident, $mask_between:ident, $mask_load:ident,
+     $mask_and:ident, $mask_not:ident, $avx:ident, $mask_between:ident, $mask_load:ident, $mask_store:ident,
      $less_than:ident, $max:ident, $min:ident, $first_true:ident) => {
         impl Element for $t {
             const NAME: &'static str = $name;
@@ -341,6 +349,17 @@ macro_rules! impl_element {
             }
 
             #[inline(always)]
+            unsafe fn simd_store_masked<S: Simd>(
+                simd: S,
+                mask: S::$mask,
+                to: *mut Self,
+                a: S::$lanes,
+            ) {
+                // SAFETY: the caller's promise.
+                unsafe { simd.$mask_store(MemMask::new(mask), to, a) }
+            }
+
+            #[inline(always)]
             fn simd_shl_words<S: Simd>(simd: S, a: S::$lanes, bits: u32) -> S::$lanes {
                 if S::IS_SCALAR {
                     // One element, which may have more words than a scalar `u32s`.
@@ -371,12 +390,12 @@ impl_element!(f32, "f32", f32s, F32_LANES, m32s,
       simd_and => and_f32s, simd_or => or_f32s },
     { simd_eq => equal_f32s, simd_lt => less_than_f32s, simd_le => less_than_or_equal_f32s },
     splat_f32s, partial_load_f32s, mul_add_e_f32s, neg_f32s, abs_f32s, sqrt_f32s, select_f32s,
-    reduce_sum_f32s, and_m32s, not_m32s, avx_f32, mask_between_m32s, mask_load_ptr_f32s,
+    reduce_sum_f32s, and_m32s, not_m32s, avx_f32, mask_between_m32s, mask_load_ptr_f32s, mask_store_ptr_f32s,
     less_than_f32s, max_f32s, min_f32s, first_true_m32s);
 impl_element!(f64, "f64", f64s, F64_LANES, m64s,
     { simd_add => add_f64s, simd_sub => sub_f64s, simd_mul => mul_f64s, simd_div => div_f64s,
       simd_and => and_f64s, simd_or => or_f64s },
     { simd_eq => equal_f64s, simd_lt => less_than_f64s, simd_le => less_than_or_equal_f64s },
     splat_f64s, partial_load_f64s, mul_add_e_f64s, neg_f64s, abs_f64s, sqrt_f64s, select_f64s,
-    reduce_sum_f64s, and_m64s, not_m64s, avx_f64, mask_between_m64s, mask_load_ptr_f64s,
+    reduce_sum_f64s, and_m64s, not_m64s, avx_f64, mask_between_m64s, mask_load_ptr_f64s, mask_store_ptr_f64s,
     less_than_f64s, max_f64s, min_f64s, first_true_m64s);

@@ -113,6 +113,19 @@ impl<T: Element, S: Simd> Vector<T, S> {
         unsafe { to.cast::<T::Lanes<S>>().write_unaligned(self.lanes) }
     }
 
+    /// Whether [`Vector::store_masked`] is one fast instruction.
+    pub(crate) const HAS_MASKED_STORES: bool = S::F32_LANES == MAX_LANES;
+
+    /// Writes the lanes of `mask` from `to` on.
+    ///
+    /// # Safety
+    /// - `to` must be valid for writing each element whose lane is in `mask`; the others are not touched.
+    #[inline(always)]
+    pub(crate) unsafe fn store_masked(self, mask: Mask<T, S>, to: *mut T) {
+        // SAFETY: the caller's promise.
+        unsafe { T::simd_store_masked(self.simd, mask.lanes, to, self.lanes) }
+    }
+
     /// The lanes, followed by zeros.
     #[inline(always)]
     pub(crate) fn to_array(self) -> [T; MAX_LANES] {

@@ -22,6 +22,9 @@ const SHARE: usize = 2;
 /// products come to them.
 const DEPTHS_FOR_DOTS: RangeInclusive<usize> = 128..=1024;
 
+/// A's share of L3, up to which it is worth another pass.
+const SHARE_OF_L3: usize = 8;
+
 /// How many of the `n` columns of A·B are left to [`compute`].
 pub(super) fn count<T: Element>(a: &MatRef<'_, T>, n: usize, blocking: &Blocking) -> usize {
     let left = n % blocking.lanes;
@@ -35,10 +38,12 @@ fn is_for_dots<T: Element>(a: &MatRef<'_, T>) -> bool {
     gemv::is_row_by_row(a) && DEPTHS_FOR_DOTS.contains(&a.cols())
 }
 
-/// Whether lanes can run along the columns of `a` instead, which are in L2 when they are read again.
+/// Whether lanes can run along the columns of `a` instead, which are in a cache when they are read again.
 fn is_column_by_column<T: Element>(a: &MatRef<'_, T>) -> bool {
     let bytes = a.rows().saturating_mul(a.cols()).saturating_mul(size_of::<T>());
-    a.strides()[0] == 1 && a.cols() >= gemv::SHORTEST && bytes <= Caches::of_machine().l2
+    a.strides()[0] == 1
+        && a.cols() >= gemv::SHORTEST
+        && bytes <= Caches::of_machine().l3 / SHARE_OF_L3
 }
 
 /// C = finish(A·B), of up to [`MOST`] columns, in the blocks of the columns before them.

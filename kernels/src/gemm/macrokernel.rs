@@ -369,24 +369,94 @@ unsafe fn copy_cells<T: Element, S: Simd>(
     simd: S,
     from: Output<T>,
     to: Output<T>,
+    size: [usize; 2],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (from.strides, to.strides) {
+            ([_, 1], [_, 1]) => copy_rows(simd, from, to, size),
+            ([_, 1], [1, _]) => turn_squares(simd, from, to, size),
+            ([1, _], [_, 1]) => turn_squares(simd, from.t(), to.t(), [size[1], size[0]]),
+            _ => copy_each(from, to, size),
+        }
+    }
+}
+
+/// [`copy_cells`] of contiguous rows, in registers. The last one is masked where that is one instruction, else it overlaps the one
+/// before it.
+///
+/// # Safety
+/// As [`copy_cells`].
+#[inline(always)]
+unsafe fn copy_rows<T: Element, S: Simd>(
+    simd: S,
+    from: Output<T>,
+    to: Output<T>,
     [rows, cols]: [usize; 2],
 ) {
     let lanes = T::lanes::<S>();
-    let contiguous = from.strides[1] == 1 && to.strides[1] == 1;
-    for i in 0..rows {
-        // SAFETY: the caller's promise.
-        unsafe {
-            if contiguous && cols >= lanes {
-                // In registers, of which the last overlaps the one before it.
-                for register in 0..cols.div_ceil(lanes) {
-                    let j = (register * lanes).min(cols - lanes);
-                    Vector::load_ptr(simd, from.at(i, j)).store_ptr(to.at(i, j));
-                }
-            } else {
-                for j in 0..cols {
-                    *to.at(i, j) = *from.at(i, j);
+    let whole = cols / lanes;
+    let last = Mask::first(simd, cols % lanes);
+    // SAFETY: the caller's promise.
+    unsafe {
+        if cols < lanes && !Vector::<T, S>::HAS_MASKED_STORES {
+            return copy_each(from, to, [rows, cols]);
+        }
+        for i in 0..rows {
+            for register in 0..whole {
+                let j = register * lanes;
+                Vector::load_ptr(simd, from.at(i, j)).store_ptr(to.at(i, j));
+            }
+            if Vector::<T, S>::HAS_MASKED_STORES {
+                let (from, to) = (from.at(i, whole * lanes), to.at(i, whole * lanes));
+                Vector::load_masked(simd, last, from).store_masked(last, to);
+            } else if !cols.is_multiple_of(lanes) {
+                let j = cols - lanes;
+                Vector::load_ptr(simd, from.at(i, j)).store_ptr(to.at(i, j));
+            }
+        }
+    }
+}
+
+/// [`copy_cells`] of contiguous rows to contiguous columns: square by square, of which the last overlap those before them.
+///
+/// # Safety
+/// As [`copy_cells`].
+#[inline(always)]
+unsafe fn turn_squares<T: Element, S: Simd>(
+    simd: S,
+    from: Output<T>,
+    to: Output<T>,
+    [rows, cols]: [usize; 2],
+) {
+    let (side, row, step) = (T::SIDE, from.strides[0], to.strides[1]);
+    for i in (0..rows).step_by(side) {
+        for j in (0..cols).step_by(side) {
+            // SAFETY: the caller's promise; a square ends with the last row and the last column at most.
+            unsafe {
+                let turned = rows >= side && cols >= side && step > 0 && {
+                    let (i, j) = (i.min(rows - side), j.min(cols - side));
+                    T::transpose(simd, from.at(i, j), row, side, to.at(i, j), step as usize)
+                };
+                if !turned {
+                    let (from, to) = (from.from(i, j), to.from(i, j));
+                    copy_each(from, to, [side.min(rows - i), side.min(cols - j)]);
                 }
             }
+        }
+    }
+}
+
+/// [`copy_cells`] one by one.
+///
+/// # Safety
+/// As [`copy_cells`].
+#[inline(always)]
+unsafe fn copy_each<T: Element>(from: Output<T>, to: Output<T>, [rows, cols]: [usize; 2]) {
+    for i in 0..rows {
+        for j in 0..cols {
+            // SAFETY: the caller's promise.
+            unsafe { *to.at(i, j) = *from.at(i, j) };
         }
     }
 }

@@ -70,15 +70,12 @@ pub fn gemm_with<T: Element>(
     let arch = Arch::current()?;
     let work = m.saturating_mul(n).saturating_mul(k);
     let pool = Pool::for_work(work, PARALLEL_WORK)?;
-    let output = Output { start: c.as_mut_ptr(), strides: c.strides() };
+    let c = Output { start: c.as_mut_ptr(), strides: c.strides() };
+    let call = Call { size: [m, n, k], a, b, c, finish: General::new(alpha, beta, epilogue) };
     // Lanes run along C's columns, so those should be contiguous; where the rows are, or there is but one column, Cᵀ = Bᵀ·Aᵀ.
-    let transposed = n == 1 || (m > 1 && c.strides()[1].abs() > c.strides()[0].abs());
-    let (size, a, b, c, epilogue) = if transposed {
-        ([n, m, k], b.t(), a.t(), output.t(), epilogue.t())
-    } else {
-        ([m, n, k], a, b, output, epilogue)
-    };
-    let finish = General::new(alpha, beta, epilogue);
+    let call = call.turned_if(n == 1 || (m > 1 && c.strides[1].abs() > c.strides[0].abs()));
+    let is_better_turned = plan::is_better_turned(&call.a, &call.b, arch.lanes::<T>());
+    let Call { size, a, b, c, finish } = call.turned_if(is_better_turned);
     if size[0] == 1 && gemv::is_row_by_row(&b.t()) {
         // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
         unsafe { gemv::compute(arch, pool, b.t(), a.t(), c.t(), finish.t()) };
@@ -115,6 +112,27 @@ pub fn gemm_with<T: Element>(
     // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
     unsafe { product.compute_in(arch, pool, blocking) };
     Ok(())
+}
+
+/// A product whose operands fit.
+struct Call<'a, T> {
+    /// `[m, n, k]`.
+    size: [usize; 3],
+    a: MatRef<'a, T>,
+    b: MatRef<'a, T>,
+    c: Output<T>,
+    finish: General<'a, T>,
+}
+
+impl<T: Element> Call<'_, T> {
+    /// Cᵀ = Bᵀ·Aᵀ, if `turned`.
+    fn turned_if(self, turned: bool) -> Self {
+        let Self { size: [m, n, k], a, b, c, finish } = self;
+        match turned {
+            true => Self { size: [n, m, k], a: b.t(), b: a.t(), c: c.t(), finish: finish.t() },
+            false => self,
+        }
+    }
 }
 
 /// `[m, n, k]`, where they fit.

@@ -1,6 +1,6 @@
 //! Which operands are packed, decided by their shapes and strides alone.
 
-use super::blocking::{Blocking, kc};
+use super::blocking::Blocking;
 use super::caches::{Caches, LINE, lines_of_l1};
 use crate::element::Element;
 use crate::view::MatRef;
@@ -23,11 +23,11 @@ const ROWS_TO_ALIGN_B: usize = 256;
 /// Columns of C, and depth, from which A is worth packing where its elements lie badly.
 const COLUMNS_TO_PACK_A: usize = 48;
 const DEPTH_TO_PACK_A: usize = 32;
+/// Registers of columns of C below which their unused lanes weigh: 10 columns are 8 + 2.
+const FEW_REGISTERS: usize = 2;
 /// So few lines of L1 for a block's depth that they drive each other out: two sets of 12, at strides of half pages.
 const FEW_LINES: usize = 24;
-/// Bytes that a block of A may span before it is worth packing: what the first TLB reaches, 64 pages.
-const REACH_OF_TLB: usize = 64 * 4096;
-/// Columns of C from which A is worth packing wherever its rows are not contiguous.
+/// Columns of C from which A is worth packing wherever its columns are contiguous.
 const COLUMNS_TO_PACK_COLUMNS_OF_A: usize = 256;
 /// Columns of C from which contiguous rows are worth packing, too: in place, the rows of a block lie in a page each, and at
 /// strides of whole pages they drive each other out of L2.
@@ -48,15 +48,13 @@ impl Plan {
 
     /// Whether A is packed for a product of `n` columns: it is read element by element, so any strides will do as long
     /// as its lines do not drive each other out of the cache. Contiguous rows are 6 lines at a time, and rarely worth it;
-    /// contiguous columns are as many as the block is deep.
+    /// contiguous columns are as many as the block is deep, and asked for ahead as B's are.
     pub(super) fn of_left<T: Element>(a: MatRef<'_, T>, n: usize) -> bool {
         let [line, step] = a.strides().map(isize::unsigned_abs);
         n >= COLUMNS_TO_PACK_A
             && a.cols() >= DEPTH_TO_PACK_A
             && if line < step {
-                n >= COLUMNS_TO_PACK_COLUMNS_OF_A
-                    || lines_of_l1(step * size_of::<T>()) <= FEW_LINES
-                    || step * size_of::<T>() * a.cols().min(kc::<T>()) > REACH_OF_TLB
+                n >= COLUMNS_TO_PACK_COLUMNS_OF_A || is_crowded(&a)
             } else {
                 n >= COLUMNS_TO_PACK_ROWS_OF_A
             }
@@ -76,6 +74,27 @@ impl Plan {
         let alignment = if m < ROWS_TO_ALIGN_B { 16 } else { LINE };
         m >= ROWS_TO_PACK_B && (large || crowded || !step.is_multiple_of(alignment))
     }
+}
+
+/// Whether Cᵀ = Bᵀ·Aᵀ is faster than C = A·B with lanes along C's columns, where lanes can as well run along A's. Tiles of Cᵀ are
+/// turned when they are stored; the sums are the same, bit for bit.
+pub(super) fn is_better_turned<T: Element>(
+    a: &MatRef<'_, T>,
+    b: &MatRef<'_, T>,
+    lanes: usize,
+) -> bool {
+    let [m, n] = [a.rows(), b.cols()];
+    if a.strides()[0] != 1 || b.strides()[1] != 1 || m <= n {
+        return false;
+    }
+    let registers = [m * n.div_ceil(lanes), n * m.div_ceil(lanes)];
+    (n < FEW_REGISTERS * lanes && registers[1] * 5 <= registers[0] * 4)
+        || (n >= COLUMNS_TO_PACK_A && n < COLUMNS_TO_PACK_COLUMNS_OF_A && is_crowded(a))
+}
+
+/// Whether the columns of `a` drive each other out of L1.
+fn is_crowded<T: Element>(a: &MatRef<'_, T>) -> bool {
+    lines_of_l1(a.strides()[1].unsigned_abs() * size_of::<T>()) <= FEW_LINES
 }
 
 /// Bytes of B over a block's depth.

@@ -1,4 +1,6 @@
-//! Squares of elements transposed in registers: how packing turns lines that are contiguous along the depth.
+//! Squares of elements transposed in registers: how packing turns lines that are contiguous along the depth, and how a tile is stored
+//! to a C whose rows run the other way.
+#![allow(clippy::needless_range_loop)] // iterators over arrays and closures are not always inlined, and then not vectorised
 
 #[cfg(target_arch = "x86_64")]
 use std::any::Any;
@@ -55,16 +57,16 @@ macro_rules! impl_transpose {
                 if let Some(v3) = v3(simd) {
                     // SAFETY: the rows and the steps are the caller's promise; any bits are a valid register.
                     unsafe {
-                        let load = |i: usize| match i < rows {
-                            true => from
-                                .offset(i as isize * row)
-                                .cast::<pulp::$lanes>()
-                                .read_unaligned(),
-                            false => std::mem::zeroed(),
-                        };
-                        let columns = x86::$turn(v3, std::array::from_fn(load));
-                        for (d, column) in columns.into_iter().enumerate() {
-                            to.add(d * step).cast::<pulp::$lanes>().write_unaligned(column);
+                        let mut square: [pulp::$lanes; $side] = std::mem::zeroed();
+                        for i in 0..$side {
+                            if i < rows {
+                                let from = from.offset(i as isize * row);
+                                square[i] = from.cast::<pulp::$lanes>().read_unaligned();
+                            }
+                        }
+                        let columns = x86::$turn(v3, square);
+                        for d in 0..$side {
+                            to.add(d * step).cast::<pulp::$lanes>().write_unaligned(columns[d]);
                         }
                     }
                     return true;
@@ -90,23 +92,28 @@ mod x86 {
         let avx = simd.avx;
         // SAFETY: f32x8 and __m256 are the same 8 floats, here and below.
         let r: [std::arch::x86_64::__m256; 8] = unsafe { transmute(rows) };
-        let pair = |i: usize| {
-            (avx._mm256_unpacklo_ps(r[i], r[i + 1]), avx._mm256_unpackhi_ps(r[i], r[i + 1]))
-        };
-        let four = |i: usize| {
-            let ((a, b), (c, d)) = (pair(i), pair(i + 2));
-            [
-                avx._mm256_shuffle_ps::<0x44>(a, c),
-                avx._mm256_shuffle_ps::<0xee>(a, c),
-                avx._mm256_shuffle_ps::<0x44>(b, d),
-                avx._mm256_shuffle_ps::<0xee>(b, d),
-            ]
-        };
-        let (upper, lower) = (four(0), four(4));
-        let columns: [_; 8] = std::array::from_fn(|i| match i {
-            0..4 => avx._mm256_permute2f128_ps::<0x20>(upper[i], lower[i]),
-            _ => avx._mm256_permute2f128_ps::<0x31>(upper[i - 4], lower[i - 4]),
-        });
+        macro_rules! pair {
+            ($i:expr) => {
+                (avx._mm256_unpacklo_ps(r[$i], r[$i + 1]), avx._mm256_unpackhi_ps(r[$i], r[$i + 1]))
+            };
+        }
+        macro_rules! four {
+            ($i:expr) => {{
+                let ((a, b), (c, d)) = (pair!($i), pair!($i + 2));
+                [
+                    avx._mm256_shuffle_ps::<0x44>(a, c),
+                    avx._mm256_shuffle_ps::<0xee>(a, c),
+                    avx._mm256_shuffle_ps::<0x44>(b, d),
+                    avx._mm256_shuffle_ps::<0xee>(b, d),
+                ]
+            }};
+        }
+        let (upper, lower) = (four!(0), four!(4));
+        let mut columns = [avx._mm256_setzero_ps(); 8];
+        for i in 0..4 {
+            columns[i] = avx._mm256_permute2f128_ps::<0x20>(upper[i], lower[i]);
+            columns[i + 4] = avx._mm256_permute2f128_ps::<0x31>(upper[i], lower[i]);
+        }
         // SAFETY: as above.
         unsafe { transmute(columns) }
     }

@@ -301,6 +301,32 @@ fn any_number_of_threads_gives_the_same_bits() {
     }
 }
 
+/// Few columns may be computed with lanes along the rows, if there are enough of those: the sums must be the same.
+#[test]
+fn rows_do_not_depend_on_how_many_there_are() {
+    fn check<T: Element>() {
+        for [n, k] in [[10, 100], [3, 20], [50, 700], [17, 64]] {
+            let mut rng = Xoshiro256PlusPlus::seed_from_u64(5);
+            let a: Vec<T> = (0..k * 1024).map(|_| random(&mut rng)).collect();
+            let b: Vec<T> = (0..k * n).map(|_| random(&mut rng)).collect();
+            let b = MatRef::new(&b, [k, n]).unwrap();
+            let product = |m: usize| {
+                let mut c = vec![T::zero(); m * n];
+                let a = MatRef::strided(&a, 0, [m, k], [1, 1024]).unwrap();
+                let c_view = MatMut::new(&mut c, [m, n]).unwrap();
+                gemm(T::one(), a, b, T::zero(), c_view).unwrap();
+                c
+            };
+            let all = product(1024);
+            for m in [2, 9, 40, 101, 500] {
+                assert!(product(m) == all[..m * n], "{m}×{n}×{k}");
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
 #[test]
 fn sizes_that_do_not_fit_are_errors() {
     let (a, b) = ([0f32; 6], [0f32; 6]);
