@@ -9,6 +9,7 @@ mod gemv;
 mod leftover;
 mod macrokernel;
 mod microkernel;
+mod outer;
 mod packed;
 pub(crate) mod packing;
 pub(crate) mod panels;
@@ -84,6 +85,13 @@ pub fn gemm_with<T: Element>(
     if size[0] == 1 && row::is_dense(&b) {
         // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
         return unsafe { row::compute(arch, a, b, c, finish) };
+    }
+    // Rows rarely begin with a line of the cache, and registers of 512 bits would straddle two of them each time.
+    let narrow = arch.of_256_bits();
+    if outer::is_in_registers(&b, &c, narrow.lanes::<T>()) {
+        // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
+        unsafe { outer::compute(narrow, pool, a, b, c, finish) };
+        return Ok(());
     }
     let [m, n, k] = size;
     if work <= PLANNED_WORK && k <= kc::<T>() && b.strides()[1] == 1 {
