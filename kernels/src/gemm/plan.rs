@@ -25,6 +25,8 @@ const COLUMNS_TO_PACK_A: usize = 48;
 const DEPTH_TO_PACK_A: usize = 32;
 /// Registers of columns of C below which their unused lanes weigh: 10 columns are 8 + 2.
 const FEW_REGISTERS: usize = 2;
+/// Depth from which tiles are better turned than A is packed, where its columns drive each other out of L1.
+const DEPTH_TO_TURN: usize = 96;
 /// So few lines of L1 for a block's depth that they drive each other out: two sets of 12, at strides of half pages.
 const FEW_LINES: usize = 24;
 /// Columns of C from which A is worth packing wherever its columns are contiguous.
@@ -89,7 +91,9 @@ pub(super) fn is_better_turned<T: Element>(
     }
     let registers = [m * n.div_ceil(lanes), n * m.div_ceil(lanes)];
     (n < FEW_REGISTERS * lanes && registers[1] * 5 <= registers[0] * 4)
-        || (n >= COLUMNS_TO_PACK_A && n < COLUMNS_TO_PACK_COLUMNS_OF_A && is_crowded(a))
+        || (a.cols() >= DEPTH_TO_TURN
+            && (COLUMNS_TO_PACK_A..COLUMNS_TO_PACK_COLUMNS_OF_A).contains(&n)
+            && is_crowded(a))
 }
 
 /// Whether the columns of `a` drive each other out of L1.

@@ -128,9 +128,9 @@ fn size() -> impl Strategy<Value = usize> {
     prop_oneof![4 => 0usize..36, 1 => 36usize..110]
 }
 
-/// Depths around a block's 256.
+/// Depths around those from which lines are asked for ahead, and cut in two blocks (f64 and f32).
 fn depth() -> impl Strategy<Value = usize> {
-    prop_oneof![4 => 0usize..20, 1 => 250usize..262, 1 => 505usize..520]
+    prop_oneof![4 => 0usize..20, 1 => 250usize..262, 1 => 668usize..676, 1 => 956usize..964]
 }
 
 proptest! {
