@@ -63,18 +63,20 @@ impl Plan {
     }
 
     /// Whether B is packed for a product of `m` rows. Its rows can be loaded in registers where they are, if they are contiguous:
-    /// a few of them stay in L1 or L2 as the tiles pass; many lie too far apart, or drive each other out of L1, and where they
-    /// begin at odd addresses too many registers straddle two lines of the cache.
+    /// a few of them stay in L1 or L2 as the tiles pass; many lie too far apart, or drive each other out of L1, and where they do not
+    /// begin with a line of the cache many registers straddle two of them, which is worth a copy if many rows pass.
     pub(super) fn of_right<T: Element>(m: usize, b: MatRef<'_, T>, blocking: &Blocking) -> bool {
         let [step, along] = b.strides();
         if along != 1 && b.cols() > 1 {
             return true;
         }
         let (caches, step) = (Caches::of_machine(), step.unsigned_abs() * size_of::<T>());
-        let large = block_bytes(b, blocking) > caches.l2 / 4;
-        let crowded = blocking.kc.min(b.rows()) > lines_of_l1(step);
-        let alignment = if m < ROWS_TO_ALIGN_B { 16 } else { LINE };
-        m >= ROWS_TO_PACK_B && (large || crowded || !step.is_multiple_of(alignment))
+        let large = block_bytes(b, blocking) > caches.l2;
+        // Rows that fill L1 evenly may as well exceed it: they are asked for ahead.
+        let lines = lines_of_l1(step);
+        let crowded = blocking.kc.min(b.rows()) > lines && lines < caches.l1 / LINE;
+        let straddling = m >= ROWS_TO_ALIGN_B && !step.is_multiple_of(LINE);
+        m >= ROWS_TO_PACK_B && (large || crowded || straddling)
     }
 }
 

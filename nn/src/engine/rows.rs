@@ -21,7 +21,7 @@ use crate::tensor::elements;
 use crate::{Element, Result, Tensor, kernels};
 
 /// Samples of a block, at least: with fewer, a tile of a matrix product has too few rows for what it reads of W. Of a longer one,
-/// for which W is worth packing, where that leaves one for each thread. Blocks at most.
+/// which reads W less often, where that leaves one for each thread. Blocks at most.
 pub(super) const BLOCK: usize = 24;
 const LONG_BLOCK: usize = 48;
 const BLOCKS: usize = 8;
