@@ -25,7 +25,9 @@ const COLUMNS_TO_PACK_A: usize = 48;
 const DEPTH_TO_PACK_A: usize = 32;
 /// Registers of columns of C below which their unused lanes weigh: 10 columns are 8 + 2.
 const FEW_REGISTERS: usize = 2;
-/// Depth from which tiles are better turned than A is packed, where its columns drive each other out of L1.
+/// Depth from which turning tiles of few columns costs less than their unused lanes.
+const DEPTH_TO_TURN_FEW: usize = 16;
+/// Depth from which turning tiles costs less than packing an A whose columns drive each other out of L1.
 const DEPTH_TO_TURN: usize = 96;
 /// So few lines of L1 for a block's depth that they drive each other out: two sets of 12, at strides of half pages.
 const FEW_LINES: usize = 24;
@@ -91,11 +93,13 @@ pub(super) fn is_better_turned<T: Element>(
     if a.strides()[0] != 1 || b.strides()[1] != 1 || m <= n {
         return false;
     }
-    let registers = [m * n.div_ceil(lanes), n * m.div_ceil(lanes)];
-    (n < FEW_REGISTERS * lanes && registers[1] * 5 <= registers[0] * 4)
-        || (a.cols() >= DEPTH_TO_TURN
-            && (COLUMNS_TO_PACK_A..COLUMNS_TO_PACK_COLUMNS_OF_A).contains(&n)
-            && is_crowded(a))
+    let [registers, turned] = [m * n.div_ceil(lanes), n * m.div_ceil(lanes)];
+    let saves_lanes =
+        a.cols() >= DEPTH_TO_TURN_FEW && n < FEW_REGISTERS * lanes && turned * 5 <= registers * 4;
+    let saves_packing = a.cols() >= DEPTH_TO_TURN
+        && (COLUMNS_TO_PACK_A..COLUMNS_TO_PACK_COLUMNS_OF_A).contains(&n)
+        && is_crowded(a);
+    saves_lanes || saves_packing
 }
 
 /// Whether the columns of `a` drive each other out of L1.
