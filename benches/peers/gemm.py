@@ -48,9 +48,9 @@ TALL = [(57600, 30, 25), (78400, 16, 144)]
 AFFINE = [(784, 50), (50, 10), (784, 100), (100, 100), (100, 10), (4320, 100), (1024, 50)]
 BATCHES = [1, 32, 100, 1000]
 BATCH_SECONDS = 300e-6
-# Threads of OpenBLAS and MKL keep their core busy for up to a tenth of a second after each product, and whoever comes next pays for
-# it, and kasoku, which works alone for a while where a core is taken, until it has noticed. So with several threads each contender
-# runs for so long before it is timed.
+# Threads of OpenBLAS and MKL keep their core busy for up to a tenth of a second after each product, and whoever comes next
+# pays for it; kasoku works alone for a while where a core is taken, until it has noticed. So with several threads each
+# contender runs for so long before it is timed.
 SETTLE_SECONDS = 0.3 if arguments.threads > 1 else 0.0
 
 
