@@ -67,7 +67,7 @@ impl<T: Element> PackedB<T> {
     }
 }
 
-/// [`super::gemm_with`] with A packed before. C's rows should be contiguous; others are written element by element.
+/// [`super::gemm_with`] with A packed before. C's rows should be contiguous; tiles are copied to others by way of the stack.
 ///
 /// # Errors
 /// As [`super::gemm_with`].
@@ -95,7 +95,7 @@ pub fn gemm_packed_a<T: Element>(
     Ok(())
 }
 
-/// [`super::gemm_with`] with B packed before. C's rows should be contiguous; others are written element by element.
+/// [`super::gemm_with`] with B packed before. C's rows should be contiguous; tiles are copied to others by way of the stack.
 ///
 /// # Errors
 /// As [`super::gemm_with`].
