@@ -61,40 +61,31 @@ impl<T: Element> WithSimd for Rows<'_, T> {
         let last = n - n % lanes;
         // SAFETY: promised to `compute`, which alone makes Rows, of disjoint rows; registers end with the row at most.
         unsafe {
-            let element = |j: usize| row.at(0, j);
             for i in rows[0]..rows[1] {
                 let scale = *column.at(i, 0);
                 let a = Vector::splat(simd, scale);
-                macro_rules! each_register {
-                    (|$sum:ident, $c:ident, $col:ident| $value:expr) => {
-                        for $col in (0..last).step_by(lanes) {
-                            let $sum = a
-                                .mul_add(Vector::load_ptr(simd, element($col)), Vector::zero(simd));
-                            let $c = c.at(i, $col);
-                            $value.store_ptr($c);
-                        }
+                macro_rules! products {
+                    ($col:expr) => {
+                        a.mul_add(Vector::load_ptr(simd, row.at(0, $col)), Vector::zero(simd))
                     };
                 }
-                match finish.kind() {
-                    Kind::Store => {
-                        each_register!(|sum, c, col| sum);
-                        if last < n {
-                            // From further left: what was there is written again with the same bits.
-                            let b = Vector::load_ptr(simd, element(n - lanes));
-                            a.mul_add(b, Vector::zero(simd)).store_ptr(c.at(i, n - lanes));
-                        }
-                        continue;
+                if finish.kind() == Kind::Store {
+                    for col in (0..last).step_by(lanes) {
+                        products!(col).store_ptr(c.at(i, col));
                     }
-                    Kind::Accumulate => {
-                        each_register!(|sum, c, col| sum + Vector::load_ptr(simd, c));
+                    if last < n {
+                        // From further left: what was there is written again with the same bits.
+                        products!(n - lanes).store_ptr(c.at(i, n - lanes));
                     }
-                    Kind::Scale => {
-                        each_register!(|sum, c, col| finish.finish(simd, sum, c, i, col));
-                    }
+                    continue;
+                }
+                for col in (0..last).step_by(lanes) {
+                    let c = c.at(i, col);
+                    finish.finish(simd, products!(col), c, i, col).store_ptr(c);
                 }
                 for col in last..n {
                     let one = Scalar::new();
-                    let b = Vector::splat(one, *element(col));
+                    let b = Vector::splat(one, *row.at(0, col));
                     let sum = Vector::splat(one, scale).mul_add(b, Vector::zero(one));
                     let c = c.at(i, col);
                     finish.finish(one, sum, c, i, col).store_ptr(c);
