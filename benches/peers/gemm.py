@@ -29,7 +29,7 @@ for variable in (
     os.environ[variable] = str(arguments.threads)
 for variable in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
     if variable in os.environ:
-        raise SystemExit(f"{variable} is set and may slow OpenBLAS down: unset it")
+        print(f"{variable} is set and may slow OpenBLAS down")
 
 import numpy as np  # noqa: E402
 

@@ -262,6 +262,36 @@ pub(crate) fn prefetch<T>(address: *const T) {
     let _ = address;
 }
 
+/// Asks for the cache line of `address`, which need not be valid, to be in L2.
+#[inline(always)]
+pub(crate) fn prefetch_to_l2<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which touches no memory; SSE is part of x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// The same address, of which the compiler does not know how it came about: where a loop reads at many distances from a pointer that
+/// moves, it would keep each sum in a register, and has too few.
+#[inline(always)]
+pub(crate) fn opaque<T>(address: *const T) -> *const T {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        let mut address = address;
+        // SAFETY: no instruction at all.
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) address, options(pure, readonly, nostack, preserves_flags));
+        }
+        address
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    address
+}
+
 /// The most lanes any instruction set has: 512 bits of `f32`.
 pub(crate) const MAX_LANES: usize = 16;
 

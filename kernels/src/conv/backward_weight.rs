@@ -32,7 +32,7 @@ pub(super) fn backward_weight<T: Element>(
     }
     let arch = Arch::current()?;
     let pool = Pool::for_work(batch * filters * taps * pixels, PARALLEL_WORK)?;
-    let Blocking { nr, lanes, kc, .. } = Blocking::of::<T>(arch, pixels);
+    let Blocking { nr, kc, .. } = Blocking::of::<T>(arch, pixels);
     let (pixel_offsets, tap_offsets) = (plane.pixel_offsets(), plane.tap_offsets());
     let part_images = batch.div_ceil(BATCH_PARTS);
     let parts = batch.div_ceil(part_images);
@@ -58,7 +58,7 @@ pub(super) fn backward_weight<T: Element>(
                         unsafe {
                             let block = Block {
                                 left: Gathered::rows(haloed, &tap_offsets, pixel_offsets),
-                                right: Packed { panels, depth: deep, width: nr, line: lanes },
+                                right: Packed { panels, depth: deep, width: nr },
                                 depth: deep,
                                 rows: taps,
                                 cols: filters,

@@ -130,9 +130,8 @@ fn correlate<T: Element>(
                         Path::InPlace(registers) => {
                             let Registers { offsets, pixels } = registers;
                             let (lanes, panels) = (blocking.lanes, &packed[first * taps..]);
-                            let left = Packed { panels, depth: taps, width: mr, line: 1 };
-                            let right =
-                                Gathered::registers(haloed, offsets, &tap_offsets, pixels, lanes);
+                            let left = Packed { panels, depth: taps, width: mr };
+                            let right = Gathered::registers(haloed, offsets, &tap_offsets, pixels);
                             let cols = offsets.len() * lanes;
                             let (depth, row, col) = (taps, first, 0);
                             let block = Block { left, right, depth, rows, cols, row, col, c };

@@ -130,16 +130,16 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
         [a_scratch, b_scratch]: [&mut [T]; 2],
     ) {
         let [m, n, k] = self.size;
-        let Blocking { mr, nr, lanes, nc, kc, .. } = blocking;
+        let Blocking { mr, nr, nc, kc, .. } = blocking;
         for col in (0..n).step_by(nc) {
             let cols = col..n.min(col + nc);
             // Depth 0 still has one block: C = β·C + bias.
             for start in (0..k.max(1)).step_by(kc) {
                 let depth = start..k.min(start + kc);
-                let packing = |width, line| Packing { width, line, depth: depth.clone() };
-                let (a_packing, b_packing) = (packing(mr, 1), packing(nr, lanes));
+                let packing = |width| Packing { width, depth: depth.clone() };
+                let (a_packing, b_packing) = (packing(mr), packing(nr));
                 let right = match self.b {
-                    Operand::InPlace(b) => Side::Ready(Strided::registers(b, start, col, lanes)),
+                    Operand::InPlace(b) => Side::Ready(Strided::columns(b, start, col)),
                     Operand::Packed(all) => {
                         Side::Ready(b_packing.found(&all[packed_len(n, nr, start)..]))
                     }
@@ -175,18 +175,16 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
     }
 }
 
-/// How lines of an operand are packed over a block's depth: in panels of `width`, `line` elements from one line of a tile to the
-/// next.
+/// How lines of an operand are packed over a block's depth: in panels of `width`.
 struct Packing {
     width: usize,
-    line: usize,
     depth: Range<usize>,
 }
 
 impl Packing {
     /// Panels that are packed already.
     fn found<'a, T: Element>(&self, panels: &'a [T]) -> Strided<'a, T> {
-        Strided::packed(panels, self.depth.len(), self.width, self.line)
+        Strided::packed(panels, self.depth.len(), self.width)
     }
 
     fn pack<'a, T: Element, P: PanelSource<T>>(
@@ -234,8 +232,10 @@ impl<T: Element, P: PanelSource<T>> Side<'_, T, P> {
     }
 }
 
-/// Rows of C that a whole number of pages separates share few sets of the caches: so many at once, so that a panel's lines are
-/// still there when the next panel writes beside them; twice as many where L2 has room.
+/// A's rows that pass along B's panels before the next rows do: a share of L2, where they are still when the next panel comes.
+const ROWS_SHARE_OF_L2: usize = 4;
+/// Rows of C that a whole number of pages separates share few sets of the caches: no more than so many at once, so that a panel's
+/// lines are still there when the next panel writes beside them; twice as many where L2 has room.
 const PAGE: usize = 4096;
 const ROWS_OF_PAGES: usize = 24;
 const ROOMY_L2: usize = 1 << 20;
@@ -280,18 +280,28 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Grid<'_, T, A, B> {
         [part, cols.div_ceil(groups).next_multiple_of(nr)]
     }
 
+    /// Rows that go along all panels of B before others do.
+    #[inline(always)]
+    fn rows_at_once(&self) -> usize {
+        let l2 = Caches::of_machine().l2;
+        let bytes = self.depth.max(1) * size_of::<T>();
+        let fitting = (l2 / ROWS_SHARE_OF_L2 / bytes).max(ROWS_OF_PAGES);
+        let apart = self.c.strides[0].unsigned_abs() * size_of::<T>();
+        let of_pages = match apart > 0 && apart.is_multiple_of(PAGE) {
+            true if l2 >= ROOMY_L2 => 2 * ROWS_OF_PAGES,
+            true => ROWS_OF_PAGES,
+            false => usize::MAX,
+        };
+        fitting.next_multiple_of(self.blocking.mr).min(of_pages)
+    }
+
     /// # Safety
     /// As [`Block::compute`].
     unsafe fn compute(&self, arch: Arch, pool: Pool, finish: General<'_, T>) {
         let Self { depth, rows: all_rows, ref cols, c, .. } = *self;
         let [rows, width] = self.part(pool);
         let groups = cols.len().div_ceil(width);
-        let apart = c.strides[0].unsigned_abs() * size_of::<T>();
-        let at_once = match apart > 0 && apart.is_multiple_of(PAGE) {
-            true if Caches::of_machine().l2 >= ROOMY_L2 => 2 * ROWS_OF_PAGES,
-            true => ROWS_OF_PAGES,
-            false => rows,
-        };
+        let at_once = self.rows_at_once();
         pool.for_each(all_rows.div_ceil(rows) * groups, |task| {
             let (row, col) = (task / groups * rows, task % groups * width);
             let (rows, width) = (rows.min(all_rows - row), width.min(cols.len() - col));

@@ -7,8 +7,8 @@ use pulp::{Simd, WithSimd};
 
 use super::blocking::Tile;
 use super::epilogue::{Bias, General};
-use super::microkernel::{At, microkernel};
-use super::panels::Panels;
+use super::microkernel::{At, Next, UNROLLED, microkernel};
+use super::panels::{Panels, Walk};
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::simd::{MAX_LANES, Mask, Vector, prefetch};
@@ -260,9 +260,9 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
         let bias_col = if CUT { 0 } else { col };
         let mask = Mask::first(simd, if CUT { cols - (V - 1) * lanes } else { 0 });
         // SAFETY: the panels by the caller's promise.
-        let (a, b) = unsafe {
-            ((self.left.lines(i), self.left.steps()), (self.right.lines(j), self.right.steps()))
-        };
+        let (a, b) = unsafe { (self.left.rows(i), self.right.registers(j, lanes)) };
+        // SAFETY: as above.
+        let here = unsafe { Walk::<T, V>::at(&b, 0, 0) };
         let in_place = !CUT && cols == width && self.c.strides[1] == 1;
         let mut on_stack = MaybeUninit::<[T; Tile::MAX_LEN]>::uninit();
         let first_row = on_stack.as_mut_ptr().cast::<T>();
@@ -275,7 +275,7 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
                 }
             }
             // SAFETY: the caller's promise.
-            let registers = unsafe { self.right.columns(j) };
+            let registers = unsafe { self.right.columns(j, lanes) };
             let (first_row, row_stride) = (self.c.at(row, self.col), self.c.strides[0]);
             At { first_row, row_stride, registers, row, col: bias_col }
         } else {
@@ -289,7 +289,13 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
                 first_row.write_bytes(0, ROWS * width);
                 copy_cells(simd, self.c.from(row, col), stack, [ROWS, cols]);
             }
-            microkernel::<T, S, ROWS, V, CUT>(simd, mask, self.depth, a, b, at, finish);
+            let next = if self.right.panel() > 1 && i < UNROLLED * ROWS {
+                let part = i / ROWS * (self.depth / UNROLLED);
+                Next { address: here.wrapping_add((self.depth + part) * width), stride: width }
+            } else {
+                Next { address: here, stride: 0 }
+            };
+            microkernel::<T, S, ROWS, V, CUT>(simd, mask, self.depth, a, (b, next), at, finish);
             if !in_place {
                 copy_cells(simd, stack, self.c.from(row, col), [ROWS, cols]);
             }

@@ -1,17 +1,22 @@
 //! One micro-tile of C: the loop that does all the arithmetic.
 
+use std::sync::atomic::{Ordering, compiler_fence};
+
 use pulp::Simd;
 
 use super::caches::LINE;
 use super::epilogue::{General, Kind};
-use super::panels::Steps;
+use super::panels::{TileRows, Walk};
 use crate::element::Element;
-use crate::simd::{Mask, Vector, prefetch};
+use crate::simd::{Mask, Vector, opaque, prefetch, prefetch_to_l2};
 
 /// How many steps ahead lines are asked for. A deep panel of B streams from L2, or from L3 the first time, faster than the hardware
 /// sees it coming: 2048³ gained 3 % with AVX2, 10 % with AVX-512. A's last row is asked for, too: where A's columns are contiguous
 /// and read in place, the other rows share its lines, and each step is on another page.
 const STEPS_AHEAD: usize = 16;
+
+/// Steps of the loop's body.
+pub(super) const UNROLLED: usize = 4;
 
 /// Depth from which that is worth it, and registers of a tile: those of C's edges are few.
 const DEPTH_TO_PREFETCH: usize = 256;
@@ -29,12 +34,19 @@ pub(super) struct At<T, const V: usize> {
     pub(super) col: usize,
 }
 
+/// What is read of B after a panel: each [`UNROLLED`] steps ask for a step of it.
+#[derive(Clone, Copy)]
+pub(super) struct Next<T> {
+    pub(super) address: *const T,
+    pub(super) stride: usize,
+}
+
 /// C[R rows × V registers] = finish(A panel · B panel) for one tile. Where `CUT`, only the lanes of `mask` are read of the
 /// last register of B, and the others are 0.
 ///
 /// # Safety
-/// - For every d below `depth`, each address of `a` must be valid for reading an element, and each of `b` for reading a
-///   register (or its lanes of `mask`), `steps.offset(d)` further on.
+/// - For every depth below `depth`, each address of `a` must be valid for reading an element, and each of `b` for reading a
+///   register (or its lanes of `mask`).
 /// - The tile must be valid for writing (and, where `finish` reads C, for reading), and no other thread may
 ///   touch it.
 /// - `at.row` and `at.col` must satisfy [`General::finish`].
@@ -49,56 +61,22 @@ pub(super) unsafe fn microkernel<
     simd: S,
     mask: Mask<T, S>,
     depth: usize,
-    (a, a_steps): ([*const T; R], impl Steps),
-    (b, b_steps): ([*const T; V], impl Steps),
+    a: TileRows<T, impl Walk<T, R>>,
+    (b, next): (impl Walk<T, V>, Next<T>),
     at: At<T, V>,
     finish: &General<'_, T>,
 ) {
     let lanes = Vector::<T, S>::len();
-    // The registers of B that begin a line each, where the panel is packed.
-    let line = (LINE / size_of::<T>() / lanes).max(1);
-    let mut sums = [[Vector::zero(simd); V]; R];
-    macro_rules! step {
-        ($d:expr) => {
-            // SAFETY: the panels are `depth` deep, the caller's promise.
-            unsafe {
-                let (a_step, b_step) = (a_steps.offset($d), b_steps.offset($d));
-                let b: [_; V] = std::array::from_fn(|j| {
-                    let from = b[j].offset(b_step);
-                    if CUT && j == V - 1 {
-                        Vector::load_masked(simd, mask, from)
-                    } else {
-                        Vector::load_ptr(simd, from)
-                    }
-                });
-                for (a, sums) in a.iter().zip(&mut sums) {
-                    let a = Vector::splat(simd, *a.offset(a_step));
-                    for (sum, b) in sums.iter_mut().zip(b) {
-                        *sum = a.mul_add(b, *sum);
-                    }
-                }
+    // SAFETY: the caller's promise.
+    let sums: [[_; V]; R] = unsafe {
+        match a {
+            TileRows::Neighbours(a) => {
+                add_up::<_, _, _, _, R, V, CUT>(simd, mask, depth, a, b, next)
             }
-        };
-    }
-    // Two loops, since a prefetch costs a shallow product 2 % for nothing.
-    let mut d = 0;
-    if const { R * V >= TILE_TO_PREFETCH && !CUT } && depth >= DEPTH_TO_PREFETCH {
-        while d < depth
-            && let Some(ahead) = b_steps.ahead(d + STEPS_AHEAD)
-        {
-            for j in (0..V).step_by(line) {
-                prefetch(b[j].wrapping_offset(ahead));
-            }
-            if let Some(ahead) = a_steps.ahead(d + STEPS_AHEAD) {
-                prefetch(a[R - 1].wrapping_offset(ahead));
-            }
-            step!(d);
-            d += 1;
+            TileRows::Rows(a) => add_up::<_, _, _, _, R, V, CUT>(simd, mask, depth, a, b, next),
+            TileRows::Other(a) => add_up::<_, _, _, _, R, V, CUT>(simd, mask, depth, a, b, next),
         }
-    }
-    for d in d..depth {
-        step!(d);
-    }
+    };
     // One branch a tile, so that the plain kinds cost neither arithmetic nor kernels of their own.
     macro_rules! each_register {
         (|$sum:ident, $c:ident, $row:ident, $col:ident| $value:expr) => {
@@ -120,4 +98,110 @@ pub(super) unsafe fn microkernel<
         Kind::Accumulate => each_register!(|sum, c, _row, _col| sum + Vector::load_ptr(simd, c)),
         Kind::Scale => each_register!(|sum, c, row, col| finish.finish(simd, sum, c, row, col)),
     }
+}
+
+/// The sums of a tile.
+///
+/// # Safety
+/// As [`microkernel`].
+#[inline(always)]
+unsafe fn add_up<
+    T: Element,
+    S: Simd,
+    A: Walk<T, R>,
+    B: Walk<T, V>,
+    const R: usize,
+    const V: usize,
+    const CUT: bool,
+>(
+    simd: S,
+    mask: Mask<T, S>,
+    depth: usize,
+    mut a: A,
+    mut b: B,
+    next: Next<T>,
+) -> [[Vector<T, S>; V]; R] {
+    let lanes = Vector::<T, S>::len();
+    // The registers of B that begin a line each, where the panel is packed.
+    let line = (LINE / size_of::<T>() / lanes).max(1);
+    let mut sums = [[Vector::zero(simd); V]; R];
+    macro_rules! step {
+        ($further:expr) => {
+            // SAFETY: the panels are `depth` deep, the caller's promise.
+            unsafe {
+                let b: [_; V] = std::array::from_fn(|j| {
+                    let from = b.at(j, $further);
+                    if CUT && j == V - 1 {
+                        Vector::load_masked(simd, mask, from)
+                    } else {
+                        Vector::load_ptr(simd, from)
+                    }
+                });
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let a = Vector::splat(simd, *a.at(i, $further));
+                    for (sum, b) in sums.iter_mut().zip(b) {
+                        *sum = a.mul_add(b, *sum);
+                    }
+                }
+                // Or the compiler mixes steps, and sums leave their registers.
+                compiler_fence(Ordering::SeqCst);
+            }
+        };
+    }
+    // By hand: the compiler finds some tiles too large.
+    macro_rules! unrolled {
+        (|$further:ident| $body:expr) => {
+            unrolled!(@each $further, $body, 0 1 2 3)
+        };
+        (@each $further:ident, $body:expr, $($at:literal)*) => {
+            $({
+                let $further = $at;
+                $body;
+            })*
+            const { assert!(UNROLLED == 4) };
+        };
+    }
+    let mut left = depth;
+    // Two loops, since a prefetch costs a shallow product 2 % for nothing.
+    if const { R * V >= TILE_TO_PREFETCH && !CUT && B::EVEN } && depth >= DEPTH_TO_PREFETCH {
+        let (mut a_far, mut b_far) = (a, b);
+        a_far.advance(STEPS_AHEAD);
+        b_far.advance(STEPS_AHEAD);
+        let Next { mut address, stride } = next;
+        while left >= UNROLLED {
+            for j in (0..V).step_by(line) {
+                prefetch_to_l2(address.wrapping_add(j * lanes));
+            }
+            address = opaque(address.wrapping_add(stride));
+            unrolled!(|further| {
+                // SAFETY: the steps are even.
+                unsafe {
+                    for j in (0..V).step_by(line) {
+                        prefetch(b_far.at(j, further));
+                    }
+                    if A::EVEN {
+                        prefetch(a_far.at(R - 1, further));
+                    }
+                }
+                step!(further);
+            });
+            a_far.advance(UNROLLED);
+            b_far.advance(UNROLLED);
+            a.advance(UNROLLED);
+            b.advance(UNROLLED);
+            left -= UNROLLED;
+        }
+    }
+    while left >= UNROLLED {
+        unrolled!(|further| step!(further));
+        a.advance(UNROLLED);
+        b.advance(UNROLLED);
+        left -= UNROLLED;
+    }
+    for _ in 0..left {
+        step!(0);
+        a.advance(1);
+        b.advance(1);
+    }
+    sums
 }

@@ -95,8 +95,7 @@ pub fn gemm_with<T: Element>(
     }
     let [m, n, k] = size;
     if work <= PLANNED_WORK && k <= kc::<T>() && b.strides()[1] == 1 {
-        let lanes = arch.lanes::<T>();
-        let (left, right) = (Strided::rows(a, 0, 0), Strided::registers(b, 0, 0, lanes));
+        let (left, right) = (Strided::rows(a, 0, 0), Strided::columns(b, 0, 0));
         let block = Block { left, right, depth: k, rows: m, cols: n, row: 0, col: 0, c };
         // SAFETY: operands in place, which hold the block; `c` is an exclusive view without repeated elements, the epilogue was
         // checked.

@@ -1,80 +1,192 @@
 //! What the microkernel reads: packed micropanels, or an image in place.
 //!
-//! A panel is a few lines (rows of A, registers of B), each with an address, and one list of steps that all of them
-//! take from one depth to the next. Packed, the steps are even; on an image, they are the offsets of a filter's taps (or of
-//! the pixels), and nothing needs to be packed.
+//! A tile reads a few lines of a panel (rows of A, registers of B), all at one depth, then at the next. Where these lie is a
+//! [`Walk`]: packed, they are neighbours at even steps; on an image, offsets of a filter's taps (or of the pixels), and nothing
+//! needs to be packed.
 
 use std::marker::PhantomData;
 
+use super::blocking::Tile;
 use crate::element::Element;
+use crate::simd::opaque;
 use crate::view::MatRef;
 
-/// The offset, in elements, of each depth from a line's address.
-pub trait Steps: Copy {
+/// N lines of a panel, on their way from depth to depth.
+///
+/// As little arithmetic as can be: on Intel's cores it takes the ports of multiply-adds, 7 instructions a step 8 % of the time.
+pub trait Walk<T, const N: usize>: Copy {
+    /// Whether addresses beyond the panel can be told, to prefetch them.
+    const EVEN: bool;
+
+    /// The address of line `i`, `further` depths on.
+    ///
     /// # Safety
-    /// - `d` must be below the depth of the panel.
-    unsafe fn offset(self, d: usize) -> isize;
+    /// - The panel must be as deep, unless its steps are `EVEN`.
+    unsafe fn at(&self, i: usize, further: usize) -> *const T;
 
-    /// The offset of a depth that may lie beyond the panel, to prefetch it; `None` where only a table would tell.
-    fn ahead(self, d: usize) -> Option<isize>;
+    /// Goes on by `depths`.
+    fn advance(&mut self, depths: usize);
 }
 
-/// Steps of the same length.
+/// Elements side by side, at even steps: rows of A in packed panels, and where columns are contiguous.
 #[derive(Clone, Copy)]
-pub struct Even(isize);
+pub struct Neighbours<T> {
+    start: *const T,
+    step: isize,
+}
 
-impl Steps for Even {
+impl<T: Element, const N: usize> Walk<T, N> for Neighbours<T> {
+    const EVEN: bool = true;
+
     #[inline(always)]
-    unsafe fn offset(self, d: usize) -> isize {
-        d as isize * self.0
+    unsafe fn at(&self, i: usize, further: usize) -> *const T {
+        self.start.wrapping_offset(further as isize * self.step).wrapping_add(i)
     }
 
     #[inline(always)]
-    fn ahead(self, d: usize) -> Option<isize> {
-        Some(d as isize * self.0)
+    fn advance(&mut self, depths: usize) {
+        self.start = opaque(self.start.wrapping_offset(depths as isize * self.step));
     }
 }
 
-/// Steps from a table.
+/// Registers side by side, at even steps: B in packed panels, and where rows are contiguous.
 #[derive(Clone, Copy)]
-pub struct Listed(*const usize);
+pub struct Registers<T> {
+    elements: Neighbours<T>,
+    lanes: usize,
+}
 
-impl Steps for Listed {
+impl<T: Element, const N: usize> Walk<T, N> for Registers<T> {
+    const EVEN: bool = true;
+
     #[inline(always)]
-    unsafe fn offset(self, d: usize) -> isize {
-        // SAFETY: the table is as long as the panel is deep, and `d` is within it; offsets lie within a slice.
-        unsafe { *self.0.add(d) as isize }
+    unsafe fn at(&self, j: usize, further: usize) -> *const T {
+        // SAFETY: the caller's promise.
+        unsafe { Walk::<T, N>::at(&self.elements, j * self.lanes, further) }
     }
 
     #[inline(always)]
-    fn ahead(self, _d: usize) -> Option<isize> {
-        None
+    fn advance(&mut self, depths: usize) {
+        Walk::<T, N>::advance(&mut self.elements, depths);
     }
+}
+
+/// Contiguous rows of A in place.
+#[derive(Clone, Copy)]
+pub struct Rows<T> {
+    /// Every third row: x86 adds no, one or two distances to an address for nothing. A pointer for each row would not leave enough
+    /// registers.
+    thirds: [*const T; Tile::MAX_ROWS.div_ceil(3)],
+    distance: isize,
+}
+
+impl<T> Rows<T> {
+    #[inline(always)]
+    fn new(start: *const T, distance: isize) -> Self {
+        let thirds = std::array::from_fn(|third| {
+            opaque(start.wrapping_offset(3 * third as isize * distance))
+        });
+        Self { thirds, distance }
+    }
+}
+
+impl<T: Element, const N: usize> Walk<T, N> for Rows<T> {
+    const EVEN: bool = false;
+
+    #[inline(always)]
+    unsafe fn at(&self, i: usize, further: usize) -> *const T {
+        self.thirds[i / 3].wrapping_offset((i % 3) as isize * self.distance).wrapping_add(further)
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, depths: usize) {
+        for third in self.thirds.iter_mut().take(N.div_ceil(3)) {
+            *third = opaque(third.wrapping_add(depths));
+        }
+    }
+}
+
+/// Rows of A in place, of any strides.
+#[derive(Clone, Copy)]
+pub struct Scattered<T> {
+    start: *const T,
+    distance: isize,
+    step: isize,
+}
+
+impl<T: Element, const N: usize> Walk<T, N> for Scattered<T> {
+    const EVEN: bool = true;
+
+    #[inline(always)]
+    unsafe fn at(&self, i: usize, further: usize) -> *const T {
+        self.start.wrapping_offset(i as isize * self.distance + further as isize * self.step)
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, depths: usize) {
+        self.start = opaque(self.start.wrapping_offset(depths as isize * self.step));
+    }
+}
+
+/// Lines anywhere, at steps from a table.
+#[derive(Clone, Copy)]
+pub struct Listed<T, const N: usize> {
+    lines: [*const T; N],
+    offsets: *const usize,
+}
+
+impl<T: Element, const N: usize> Walk<T, N> for Listed<T, N> {
+    const EVEN: bool = false;
+
+    #[inline(always)]
+    unsafe fn at(&self, i: usize, further: usize) -> *const T {
+        // SAFETY: the table is as long as the panel is deep, the caller's promise.
+        self.lines[i].wrapping_add(unsafe { *self.offsets.add(further) })
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, depths: usize) {
+        self.offsets = self.offsets.wrapping_add(depths);
+    }
+}
+
+/// The rows of A that a tile reads, by how they lie.
+pub enum TileRows<T, O> {
+    Neighbours(Neighbours<T>),
+    Rows(Rows<T>),
+    Other(O),
 }
 
 /// A block of an operand, panel by panel.
 pub trait Panels<T>: Copy + Sync {
-    type Steps: Steps;
+    /// Rows that are neither neighbours nor contiguous.
+    type OtherRows<const N: usize>: Walk<T, N>;
+    /// Registers of B.
+    type Registers<const N: usize>: Walk<T, N>;
 
     /// Whether a whole panel may be read where the operand ends within it.
     const PADDED: bool;
 
-    fn steps(&self) -> Self::Steps;
-
     /// Lines of a panel, at whose multiples tiles must begin; 1 where they may begin at any line.
     fn panel(&self) -> usize;
 
-    /// The addresses of the N lines of the panel at element `first` of the block.
+    /// The N rows of the panel at row `first` of the block.
     ///
     /// # Safety
-    /// - `first` must be the first row (or column) of a panel of this block, and the panel must have N lines.
-    unsafe fn lines<const N: usize>(&self, first: usize) -> [*const T; N];
+    /// - `first` must be the first row of a panel of this block, and the panel must have N rows.
+    unsafe fn rows<const N: usize>(&self, first: usize) -> TileRows<T, Self::OtherRows<N>>;
 
-    /// Which columns of C the N registers of the panel at column `first` of the block begin at, from the block's first.
+    /// The N registers of `lanes` elements of the panel at column `first` of the block.
     ///
     /// # Safety
-    /// As [`Panels::lines`].
-    unsafe fn columns<const N: usize>(&self, first: usize) -> [usize; N];
+    /// - `first` must be the first column of a panel of this block, and the panel must have N registers.
+    unsafe fn registers<const N: usize>(&self, first: usize, lanes: usize) -> Self::Registers<N>;
+
+    /// Which columns of C those begin at, from the block's first.
+    ///
+    /// # Safety
+    /// As [`Panels::registers`].
+    unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> [usize; N];
 }
 
 /// Packed micropanels.
@@ -84,19 +196,23 @@ pub struct Packed<'a, T> {
     pub(crate) depth: usize,
     /// Elements of a panel at one depth: MR or NR.
     pub(crate) width: usize,
-    /// Elements of a line at one depth: 1 of A, a register of B.
-    pub(crate) line: usize,
+}
+
+impl<T: Element> Packed<'_, T> {
+    #[inline(always)]
+    fn lines(&self, first: usize) -> Neighbours<T> {
+        debug_assert!(self.panels.len() >= (first + self.width) * self.depth);
+        // The panels before this one take `first` elements of each depth.
+        let start = self.panels.as_ptr().wrapping_add(first * self.depth);
+        Neighbours { start, step: self.width as isize }
+    }
 }
 
 impl<T: Element> Panels<T> for Packed<'_, T> {
-    type Steps = Even;
+    type OtherRows<const N: usize> = Neighbours<T>;
+    type Registers<const N: usize> = Registers<T>;
 
     const PADDED: bool = true;
-
-    #[inline(always)]
-    fn steps(&self) -> Even {
-        Even(self.width as isize)
-    }
 
     #[inline(always)]
     fn panel(&self) -> usize {
@@ -104,17 +220,18 @@ impl<T: Element> Panels<T> for Packed<'_, T> {
     }
 
     #[inline(always)]
-    unsafe fn lines<const N: usize>(&self, first: usize) -> [*const T; N] {
-        debug_assert!(self.panels.len() >= (first + self.width) * self.depth);
-        // SAFETY: the panels before this one take `first` elements of each depth, and N lines fit its width.
-        std::array::from_fn(|i| unsafe {
-            self.panels.as_ptr().add(first * self.depth + i * self.line)
-        })
+    unsafe fn rows<const N: usize>(&self, first: usize) -> TileRows<T, Neighbours<T>> {
+        TileRows::Neighbours(self.lines(first))
     }
 
     #[inline(always)]
-    unsafe fn columns<const N: usize>(&self, first: usize) -> [usize; N] {
-        std::array::from_fn(|j| first + j * self.line)
+    unsafe fn registers<const N: usize>(&self, first: usize, lanes: usize) -> Registers<T> {
+        Registers { elements: self.lines(first), lanes }
+    }
+
+    #[inline(always)]
+    unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> [usize; N] {
+        std::array::from_fn(|j| first + j * lanes)
     }
 }
 
@@ -122,11 +239,11 @@ impl<T: Element> Panels<T> for Packed<'_, T> {
 #[derive(Clone, Copy)]
 pub struct Strided<'a, T> {
     start: *const T,
-    /// Elements from one line of a tile (a row of A, a register of B) to the next.
+    /// Elements from one line to the next at one depth, within a panel.
     line: isize,
     /// Elements from one depth to the next.
     step: isize,
-    /// Elements from the start to column or row n, over n: the depth of a panel, or the operand's own stride.
+    /// Elements from the start to line n, over n: the depth of a panel, or the operand's own stride.
     reach: isize,
     /// Lines of a panel; 1 of an operand in place.
     panel: usize,
@@ -139,11 +256,11 @@ unsafe impl<T: Sync> Sync for Strided<'_, T> {}
 unsafe impl<T: Sync> Send for Strided<'_, T> {}
 
 impl<'a, T: Element> Strided<'a, T> {
-    /// Packed panels of `width` over `depth`, whose lines are `line` elements apart: 1 of A, a register of B.
-    pub(crate) fn packed(panels: &'a [T], depth: usize, width: usize, line: usize) -> Self {
+    /// Packed panels of `width` over `depth`.
+    pub(crate) fn packed(panels: &'a [T], depth: usize, width: usize) -> Self {
         Self {
             start: panels.as_ptr(),
-            line: line as isize,
+            line: 1,
             step: width as isize,
             reach: depth as isize,
             panel: width,
@@ -158,30 +275,31 @@ impl<'a, T: Element> Strided<'a, T> {
         Self { start, line, step, reach: line, panel: 1, lifetime: PhantomData }
     }
 
-    /// Registers of `lanes` along the rows of `b`, which must be contiguous, from (depth, column) on.
-    pub(crate) fn registers(b: MatRef<'a, T>, depth: usize, col: usize, lanes: usize) -> Self {
+    /// The columns of `b`, whose rows must be contiguous, from (depth, column) on.
+    pub(crate) fn columns(b: MatRef<'a, T>, depth: usize, col: usize) -> Self {
         let [step, along] = b.strides();
         debug_assert!(along == 1 || b.cols() <= 1);
         let start = b.at(depth, col);
-        Self { start, line: lanes as isize, step, reach: 1, panel: 1, lifetime: PhantomData }
+        Self { start, line: 1, step, reach: 1, panel: 1, lifetime: PhantomData }
     }
 
     /// The same from line `first` on, which must begin a panel.
     pub(crate) fn starting_at(self, first: usize) -> Self {
         debug_assert_eq!(first % self.panel, 0);
-        Self { start: self.start.wrapping_offset(first as isize * self.reach), ..self }
+        Self { start: self.line_at(first), ..self }
+    }
+
+    #[inline(always)]
+    fn line_at(&self, first: usize) -> *const T {
+        self.start.wrapping_offset(first as isize * self.reach)
     }
 }
 
 impl<T: Element> Panels<T> for Strided<'_, T> {
-    type Steps = Even;
+    type OtherRows<const N: usize> = Scattered<T>;
+    type Registers<const N: usize> = Registers<T>;
 
     const PADDED: bool = false;
-
-    #[inline(always)]
-    fn steps(&self) -> Even {
-        Even(self.step)
-    }
 
     #[inline(always)]
     fn panel(&self) -> usize {
@@ -189,14 +307,26 @@ impl<T: Element> Panels<T> for Strided<'_, T> {
     }
 
     #[inline(always)]
-    unsafe fn lines<const N: usize>(&self, first: usize) -> [*const T; N] {
-        let start = self.start.wrapping_offset(first as isize * self.reach);
-        std::array::from_fn(|i| start.wrapping_offset(i as isize * self.line))
+    unsafe fn rows<const N: usize>(&self, first: usize) -> TileRows<T, Scattered<T>> {
+        let (start, distance, step) = (self.line_at(first), self.line, self.step);
+        if distance == 1 || N == 1 {
+            TileRows::Neighbours(Neighbours { start, step })
+        } else if step == 1 {
+            TileRows::Rows(Rows::new(start, distance))
+        } else {
+            TileRows::Other(Scattered { start, distance, step })
+        }
     }
 
     #[inline(always)]
-    unsafe fn columns<const N: usize>(&self, first: usize) -> [usize; N] {
-        std::array::from_fn(|j| first + j * self.line as usize)
+    unsafe fn registers<const N: usize>(&self, first: usize, lanes: usize) -> Registers<T> {
+        let elements = Neighbours { start: self.line_at(first), step: self.step };
+        Registers { elements, lanes }
+    }
+
+    #[inline(always)]
+    unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> [usize; N] {
+        std::array::from_fn(|j| first + j * lanes)
     }
 }
 
@@ -207,7 +337,6 @@ pub struct Gathered<'a, T> {
     lines: &'a [usize],
     depth: &'a [usize],
     columns: &'a [usize],
-    line: usize,
 }
 
 impl<'a, T: Element> Gathered<'a, T> {
@@ -216,10 +345,10 @@ impl<'a, T: Element> Gathered<'a, T> {
     /// # Safety
     /// - Every sum of a line's and a depth's offset must lie within `data`.
     pub(crate) unsafe fn rows(data: &'a [T], lines: &'a [usize], depth: &'a [usize]) -> Self {
-        Self { data, lines, depth, columns: &[], line: 1 }
+        Self { data, lines, depth, columns: &[] }
     }
 
-    /// As columns of B, a register of `lanes` elements a line; `columns` says where C keeps each.
+    /// As columns of B, a register a line; `columns` says where C keeps each.
     ///
     /// # Safety
     /// - A register from every sum of a line's and a depth's offset on must lie within `data`.
@@ -229,21 +358,23 @@ impl<'a, T: Element> Gathered<'a, T> {
         lines: &'a [usize],
         depth: &'a [usize],
         columns: &'a [usize],
-        lanes: usize,
     ) -> Self {
-        Self { data, lines, depth, columns, line: lanes }
+        Self { data, lines, depth, columns }
+    }
+
+    #[inline(always)]
+    fn listed<const N: usize>(&self, first: usize) -> Listed<T, N> {
+        let lines = &self.lines[first..][..N];
+        let lines = std::array::from_fn(|i| self.data.as_ptr().wrapping_add(lines[i]));
+        Listed { lines, offsets: self.depth.as_ptr() }
     }
 }
 
 impl<T: Element> Panels<T> for Gathered<'_, T> {
-    type Steps = Listed;
+    type OtherRows<const N: usize> = Listed<T, N>;
+    type Registers<const N: usize> = Listed<T, N>;
 
     const PADDED: bool = true;
-
-    #[inline(always)]
-    fn steps(&self) -> Listed {
-        Listed(self.depth.as_ptr())
-    }
 
     #[inline(always)]
     fn panel(&self) -> usize {
@@ -251,15 +382,18 @@ impl<T: Element> Panels<T> for Gathered<'_, T> {
     }
 
     #[inline(always)]
-    unsafe fn lines<const N: usize>(&self, first: usize) -> [*const T; N] {
-        let lines = &self.lines[first / self.line..][..N];
-        // SAFETY: offsets lie within the data, promised when this was made.
-        std::array::from_fn(|i| unsafe { self.data.as_ptr().add(lines[i]) })
+    unsafe fn rows<const N: usize>(&self, first: usize) -> TileRows<T, Listed<T, N>> {
+        TileRows::Other(self.listed(first))
     }
 
     #[inline(always)]
-    unsafe fn columns<const N: usize>(&self, first: usize) -> [usize; N] {
-        let columns = &self.columns[first / self.line..][..N];
+    unsafe fn registers<const N: usize>(&self, first: usize, lanes: usize) -> Listed<T, N> {
+        self.listed(first / lanes)
+    }
+
+    #[inline(always)]
+    unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> [usize; N] {
+        let columns = &self.columns[first / lanes..][..N];
         std::array::from_fn(|j| columns[j])
     }
 }

@@ -33,9 +33,6 @@ const DEPTH_TO_TURN: usize = 96;
 const FEW_LINES: usize = 24;
 /// Columns of C from which A is worth packing wherever its columns are contiguous.
 const COLUMNS_TO_PACK_COLUMNS_OF_A: usize = 256;
-/// Columns of C from which contiguous rows are worth packing, too: in place, the rows of a block lie in a page each, and at
-/// strides of whole pages they drive each other out of L2.
-const COLUMNS_TO_PACK_ROWS_OF_A: usize = 1024;
 
 impl Plan {
     pub(super) fn of<T: Element>(a: MatRef<'_, T>, b: MatRef<'_, T>, blocking: &Blocking) -> Self {
@@ -50,17 +47,16 @@ impl Plan {
         Self { pack_a, pack_b, mc }
     }
 
-    /// Whether A is packed for a product of `n` columns: it is read element by element, so any strides will do as long
-    /// as its lines do not drive each other out of the cache. Contiguous rows are 6 lines at a time, and rarely worth it;
-    /// contiguous columns are as many as the block is deep, and asked for ahead as B's are.
+    /// Whether A is packed for a product of `n` columns. Where rows are contiguous, never: they are 6 lines at a time, and stay in L2
+    /// from panel to panel. Contiguous columns are as many lines as the block is deep, and asked for ahead as B's are: they are packed
+    /// where they drive each other out of the cache, or where columns of C are many. Where neither is, a line holds one element.
     pub(super) fn of_left<T: Element>(a: MatRef<'_, T>, n: usize) -> bool {
-        let [line, step] = a.strides().map(isize::unsigned_abs);
-        n >= COLUMNS_TO_PACK_A
-            && a.cols() >= DEPTH_TO_PACK_A
-            && if line < step {
-                n >= COLUMNS_TO_PACK_COLUMNS_OF_A || is_crowded(&a)
-            } else {
-                n >= COLUMNS_TO_PACK_ROWS_OF_A
+        let worth_it = n >= COLUMNS_TO_PACK_A && a.cols() >= DEPTH_TO_PACK_A;
+        worth_it
+            && match a.strides() {
+                [_, 1] => false,
+                [1, _] => n >= COLUMNS_TO_PACK_COLUMNS_OF_A || is_crowded(&a),
+                _ => true,
             }
     }
 
