@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
@@ -221,23 +222,22 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
     ) {
         // Packed panels fix where tiles begin. Otherwise tiles of even height lose least: 13 rows are 5 + 4 + 4.
         let packed = self.left.panel();
-        let most = if packed > 1 { packed.min(MR) } else { MR };
-        let tiles = self.rows.div_ceil(most);
-        let (even, longer) = match packed {
-            1 => (self.rows / tiles.max(1), self.rows % tiles.max(1)),
-            _ => (most, tiles),
+        let (height, tiles, last, shorter) = if packed > 1 {
+            let height = packed.min(MR);
+            (height, self.rows / height, self.rows % height, 1)
+        } else {
+            let tiles = self.rows.div_ceil(MR).max(1);
+            let (height, longer) = (self.rows / tiles, self.rows % tiles);
+            (height + 1, longer, height, tiles - longer)
         };
+        let kernels = Kernels::<T, L, R, S, MR, V, CUT>::BY_ROWS;
         let mut i = 0;
-        for tile in 0..tiles {
-            let rows = if packed > 1 {
-                most.min(self.rows - i)
-            } else {
-                even + usize::from(tile < longer)
-            };
-            let kernel = Kernels::<T, L, R, S, MR, V, CUT>::BY_ROWS[rows - 1];
-            // SAFETY: the caller's promises.
-            unsafe { kernel(simd, self, i, j, finish) }
-            i += rows;
+        for (rows, tiles) in [(height, tiles), (last, shorter)] {
+            if rows * tiles > 0 {
+                // SAFETY: the caller's promises.
+                unsafe { kernels[rows - 1](simd, self, i..i + rows * tiles, j, finish) }
+            }
+            i += rows * tiles;
         }
     }
 
@@ -303,13 +303,13 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
     }
 }
 
-/// [`Block::tile`] by its rows, 1 to `MR`: functions behind pointers, so that the compiler cannot merge them into one that
+/// [`tiles`] by their rows, 1 to `MR`: functions behind pointers, so that the compiler cannot merge them into one that
 /// spills its registers.
 struct Kernels<T, L, R, S, const MR: usize, const V: usize, const CUT: bool>(
     PhantomData<(T, L, R, S)>,
 );
 
-type Kernel<T, L, R, S> = unsafe fn(S, &Block<T, L, R>, usize, usize, &General<'_, T>);
+type Kernel<T, L, R, S> = unsafe fn(S, &Block<T, L, R>, Range<usize>, usize, &General<'_, T>);
 
 impl<
     T: Element,
@@ -324,16 +324,18 @@ impl<
     const BY_ROWS: [Kernel<T, L, R, S>; Tile::MAX_ROWS] = {
         macro_rules! kernels {
             ($($rows:literal)*) => {
-                [$(if $rows <= MR { tile::<T, L, R, S, $rows, V, CUT> } else { tile::<T, L, R, S, 1, V, CUT> }),*]
+                [$(if $rows <= MR { tiles::<T, L, R, S, $rows, V, CUT> } else { tiles::<T, L, R, S, 1, V, CUT> }),*]
             };
         }
         kernels!(1 2 3 4 5 6 7 8 9 10 11 12)
     };
 }
 
+/// The tiles of these rows.
+///
 /// # Safety
 /// As [`Block::tile`].
-unsafe fn tile<
+unsafe fn tiles<
     T: Element,
     L: Panels<T>,
     R: Panels<T>,
@@ -344,13 +346,13 @@ unsafe fn tile<
 >(
     simd: S,
     block: &Block<T, L, R>,
-    i: usize,
+    rows: Range<usize>,
     j: usize,
     finish: &General<'_, T>,
 ) {
     struct Run<'a, B, G, const ROWS: usize, const V: usize, const CUT: bool> {
         block: &'a B,
-        i: usize,
+        rows: Range<usize>,
         j: usize,
         finish: &'a G,
     }
@@ -361,11 +363,13 @@ unsafe fn tile<
 
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            // SAFETY: promised to `tile`, which alone makes a Run.
-            unsafe { self.block.tile::<S, ROWS, V, CUT>(simd, self.i, self.j, self.finish) }
+            for i in self.rows.step_by(ROWS) {
+                // SAFETY: promised to `tiles`, which alone makes a Run.
+                unsafe { self.block.tile::<S, ROWS, V, CUT>(simd, i, self.j, self.finish) }
+            }
         }
     }
-    simd.vectorize(Run::<_, _, ROWS, V, CUT> { block, i, j, finish });
+    simd.vectorize(Run::<_, _, ROWS, V, CUT> { block, rows, j, finish });
 }
 
 /// # Safety
