@@ -222,22 +222,23 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
     ) {
         // Packed panels fix where tiles begin. Otherwise tiles of even height lose least: 13 rows are 5 + 4 + 4.
         let packed = self.left.panel();
-        let (height, tiles, last, shorter) = if packed > 1 {
+        let groups = if packed > 1 {
             let height = packed.min(MR);
-            (height, self.rows / height, self.rows % height, 1)
+            [(height, self.rows / height), (self.rows % height, 1)]
         } else {
             let tiles = self.rows.div_ceil(MR).max(1);
             let (height, longer) = (self.rows / tiles, self.rows % tiles);
-            (height + 1, longer, height, tiles - longer)
+            [(height + 1, longer), (height, tiles - longer)]
         };
         let kernels = Kernels::<T, L, R, S, MR, V, CUT>::BY_ROWS;
-        let mut i = 0;
-        for (rows, tiles) in [(height, tiles), (last, shorter)] {
-            if rows * tiles > 0 {
+        let mut first = 0;
+        for (height, tiles) in groups {
+            let rows = first..first + height * tiles;
+            first = rows.end;
+            if !rows.is_empty() {
                 // SAFETY: the caller's promises.
-                unsafe { kernels[rows - 1](simd, self, i..i + rows * tiles, j, finish) }
+                unsafe { kernels[height - 1](simd, self, rows, j, finish) }
             }
-            i += rows * tiles;
         }
     }
 

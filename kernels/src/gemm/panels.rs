@@ -199,6 +199,7 @@ pub struct Packed<'a, T> {
 }
 
 impl<T: Element> Packed<'_, T> {
+    /// The elements from line `first` on, which must begin a panel.
     #[inline(always)]
     fn lines(&self, first: usize) -> Neighbours<T> {
         debug_assert!(self.panels.len() >= (first + self.width) * self.depth);
@@ -289,6 +290,7 @@ impl<'a, T: Element> Strided<'a, T> {
         Self { start: self.line_at(first), ..self }
     }
 
+    /// The address of line `first`, which must begin a panel.
     #[inline(always)]
     fn line_at(&self, first: usize) -> *const T {
         self.start.wrapping_offset(first as isize * self.reach)
@@ -362,6 +364,7 @@ impl<'a, T: Element> Gathered<'a, T> {
         Self { data, lines, depth, columns }
     }
 
+    /// N lines from line `first` on.
     #[inline(always)]
     fn listed<const N: usize>(&self, first: usize) -> Listed<T, N> {
         let lines = &self.lines[first..][..N];
