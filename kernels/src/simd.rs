@@ -252,24 +252,21 @@ impl<T: Element, S: Simd> Vector<T, S> {
 /// Asks for the cache line of `address`, which need not be valid, before it is needed.
 #[inline(always)]
 pub(crate) fn prefetch<T>(address: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, which touches no memory; SSE is part of x86-64.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
+    prefetch_with::<3, T>(address); // _MM_HINT_T0, which is there on x86 alone
 }
 
 /// Asks for the cache line of `address`, which need not be valid, to be in L2.
 #[inline(always)]
 pub(crate) fn prefetch_to_l2<T>(address: *const T) {
+    prefetch_with::<2, T>(address); // _MM_HINT_T1
+}
+
+#[inline(always)]
+fn prefetch_with<const HINT: i32, T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint, which touches no memory; SSE is part of x86-64.
     unsafe {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(address.cast());
+        std::arch::x86_64::_mm_prefetch::<HINT>(address.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;

@@ -9,7 +9,7 @@ use pulp::{Simd, WithSimd};
 use super::blocking::Tile;
 use super::epilogue::{Bias, General};
 use super::microkernel::{At, Next, UNROLLED, microkernel};
-use super::panels::{Panels, Walk};
+use super::panels::Panels;
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::simd::{MAX_LANES, Mask, Vector, prefetch};
@@ -262,8 +262,6 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
         let mask = Mask::first(simd, if CUT { cols - (V - 1) * lanes } else { 0 });
         // SAFETY: the panels by the caller's promise.
         let (a, b) = unsafe { (self.left.rows(i), self.right.registers(j, lanes)) };
-        // SAFETY: as above.
-        let here = unsafe { Walk::<T, V>::at(&b, 0, 0) };
         let in_place = !CUT && cols == width && self.c.strides[1] == 1;
         let mut on_stack = MaybeUninit::<[T; Tile::MAX_LEN]>::uninit();
         let first_row = on_stack.as_mut_ptr().cast::<T>();
@@ -292,9 +290,9 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
             }
             let next = if self.right.panel() > 1 && i < UNROLLED * ROWS {
                 let part = i / ROWS * (self.depth / UNROLLED);
-                Next { address: here.wrapping_add((self.depth + part) * width), stride: width }
+                Next { ahead: (self.depth + part) * width, stride: width }
             } else {
-                Next { address: here, stride: 0 }
+                Next { ahead: 0, stride: 0 }
             };
             microkernel::<T, S, ROWS, V, CUT>(simd, mask, self.depth, a, (b, next), at, finish);
             if !in_place {

@@ -34,10 +34,10 @@ pub(super) struct At<T, const V: usize> {
     pub(super) col: usize,
 }
 
-/// What is read of B after a panel: each [`UNROLLED`] steps ask for a step of it.
+/// What is read of B after a panel, `ahead` elements behind its start: each [`UNROLLED`] steps ask for a step of it, of `stride`.
 #[derive(Clone, Copy)]
-pub(super) struct Next<T> {
-    pub(super) address: *const T,
+pub(super) struct Next {
+    pub(super) ahead: usize,
     pub(super) stride: usize,
 }
 
@@ -62,7 +62,7 @@ pub(super) unsafe fn microkernel<
     mask: Mask<T, S>,
     depth: usize,
     a: TileRows<T, impl Walk<T, R>>,
-    (b, next): (impl Walk<T, V>, Next<T>),
+    (b, next): (impl Walk<T, V>, Next),
     at: At<T, V>,
     finish: &General<'_, T>,
 ) {
@@ -119,7 +119,7 @@ unsafe fn add_up<
     depth: usize,
     mut a: A,
     mut b: B,
-    next: Next<T>,
+    next: Next,
 ) -> [[Vector<T, S>; V]; R] {
     let lanes = Vector::<T, S>::len();
     // The registers of B that begin a line each, where the panel is packed.
@@ -167,12 +167,13 @@ unsafe fn add_up<
         let (mut a_far, mut b_far) = (a, b);
         a_far.advance(STEPS_AHEAD);
         b_far.advance(STEPS_AHEAD);
-        let Next { mut address, stride } = next;
+        // SAFETY: the steps are even.
+        let mut address = unsafe { b.at(0, 0) }.wrapping_add(next.ahead);
         while left >= UNROLLED {
             for j in (0..V).step_by(line) {
                 prefetch_to_l2(address.wrapping_add(j * lanes));
             }
-            address = opaque(address.wrapping_add(stride));
+            address = opaque(address.wrapping_add(next.stride));
             unrolled!(|further| {
                 // SAFETY: the steps are even.
                 unsafe {

@@ -49,25 +49,27 @@ impl<T: Element, const N: usize> Walk<T, N> for Neighbours<T> {
     }
 }
 
-/// Registers side by side, at even steps: B in packed panels, and where rows are contiguous.
+/// Lines any distance apart, at even steps: registers of B in packed panels, and where rows are contiguous; rows of A of any strides.
 #[derive(Clone, Copy)]
-pub struct Registers<T> {
-    elements: Neighbours<T>,
-    lanes: usize,
+pub struct Apart<T> {
+    first: Neighbours<T>,
+    /// From line to line, in elements.
+    distance: isize,
 }
 
-impl<T: Element, const N: usize> Walk<T, N> for Registers<T> {
+impl<T: Element, const N: usize> Walk<T, N> for Apart<T> {
     const EVEN: bool = true;
 
     #[inline(always)]
-    unsafe fn at(&self, j: usize, further: usize) -> *const T {
+    unsafe fn at(&self, i: usize, further: usize) -> *const T {
         // SAFETY: the caller's promise.
-        unsafe { Walk::<T, N>::at(&self.elements, j * self.lanes, further) }
+        let first = unsafe { Walk::<T, N>::at(&self.first, 0, further) };
+        first.wrapping_offset(i as isize * self.distance)
     }
 
     #[inline(always)]
     fn advance(&mut self, depths: usize) {
-        Walk::<T, N>::advance(&mut self.elements, depths);
+        Walk::<T, N>::advance(&mut self.first, depths);
     }
 }
 
@@ -103,28 +105,6 @@ impl<T: Element, const N: usize> Walk<T, N> for Rows<T> {
         for third in self.thirds.iter_mut().take(N.div_ceil(3)) {
             *third = opaque(third.wrapping_add(depths));
         }
-    }
-}
-
-/// Rows of A in place, of any strides.
-#[derive(Clone, Copy)]
-pub struct Scattered<T> {
-    start: *const T,
-    distance: isize,
-    step: isize,
-}
-
-impl<T: Element, const N: usize> Walk<T, N> for Scattered<T> {
-    const EVEN: bool = true;
-
-    #[inline(always)]
-    unsafe fn at(&self, i: usize, further: usize) -> *const T {
-        self.start.wrapping_offset(i as isize * self.distance + further as isize * self.step)
-    }
-
-    #[inline(always)]
-    fn advance(&mut self, depths: usize) {
-        self.start = opaque(self.start.wrapping_offset(depths as isize * self.step));
     }
 }
 
@@ -211,7 +191,7 @@ impl<T: Element> Packed<'_, T> {
 
 impl<T: Element> Panels<T> for Packed<'_, T> {
     type OtherRows<const N: usize> = Neighbours<T>;
-    type Registers<const N: usize> = Registers<T>;
+    type Registers<const N: usize> = Apart<T>;
 
     const PADDED: bool = true;
 
@@ -226,8 +206,8 @@ impl<T: Element> Panels<T> for Packed<'_, T> {
     }
 
     #[inline(always)]
-    unsafe fn registers<const N: usize>(&self, first: usize, lanes: usize) -> Registers<T> {
-        Registers { elements: self.lines(first), lanes }
+    unsafe fn registers<const N: usize>(&self, first: usize, lanes: usize) -> Apart<T> {
+        Apart { first: self.lines(first), distance: lanes as isize }
     }
 
     #[inline(always)]
@@ -298,8 +278,8 @@ impl<'a, T: Element> Strided<'a, T> {
 }
 
 impl<T: Element> Panels<T> for Strided<'_, T> {
-    type OtherRows<const N: usize> = Scattered<T>;
-    type Registers<const N: usize> = Registers<T>;
+    type OtherRows<const N: usize> = Apart<T>;
+    type Registers<const N: usize> = Apart<T>;
 
     const PADDED: bool = false;
 
@@ -309,21 +289,21 @@ impl<T: Element> Panels<T> for Strided<'_, T> {
     }
 
     #[inline(always)]
-    unsafe fn rows<const N: usize>(&self, first: usize) -> TileRows<T, Scattered<T>> {
+    unsafe fn rows<const N: usize>(&self, first: usize) -> TileRows<T, Apart<T>> {
         let (start, distance, step) = (self.line_at(first), self.line, self.step);
         if distance == 1 || N == 1 {
             TileRows::Neighbours(Neighbours { start, step })
         } else if step == 1 {
             TileRows::Rows(Rows::new(start, distance))
         } else {
-            TileRows::Other(Scattered { start, distance, step })
+            TileRows::Other(Apart { first: Neighbours { start, step }, distance })
         }
     }
 
     #[inline(always)]
-    unsafe fn registers<const N: usize>(&self, first: usize, lanes: usize) -> Registers<T> {
-        let elements = Neighbours { start: self.line_at(first), step: self.step };
-        Registers { elements, lanes }
+    unsafe fn registers<const N: usize>(&self, first: usize, lanes: usize) -> Apart<T> {
+        let first = Neighbours { start: self.line_at(first), step: self.step };
+        Apart { first, distance: lanes as isize }
     }
 
     #[inline(always)]
