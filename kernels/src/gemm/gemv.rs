@@ -7,7 +7,7 @@ use pulp::{Scalar, Simd, WithSimd};
 use super::blocking::Blocking;
 use super::driver::TASK_WORK;
 use super::epilogue::General;
-use super::macrokernel::Output;
+use super::output::Output;
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::parallel::Pool;

@@ -8,7 +8,7 @@ use super::caches::Caches;
 use super::driver::{Operand, Product};
 use super::epilogue::General;
 use super::gemv;
-use super::macrokernel::Output;
+use super::output::Output;
 use super::packing::Dense;
 use crate::arch::Arch;
 use crate::element::Element;

@@ -2,52 +2,20 @@
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
 use super::blocking::Tile;
 use super::epilogue::{Bias, General};
-use super::microkernel::{At, Next, UNROLLED, microkernel};
-use super::panels::Panels;
+use super::microkernel::{At, Next, microkernel};
+use super::output::{Output, copy_cells};
+use super::panels::{Columns, Panels};
 use crate::arch::Arch;
 use crate::element::Element;
-use crate::simd::{MAX_LANES, Mask, Vector, prefetch};
+use crate::simd::{MAX_LANES, Mask, prefetch};
 
 /// Depth from which C's tile, which may lie in memory, is asked for while the sums are added up.
 const DEPTH_TO_PREFETCH: usize = 64;
-
-/// C while tasks write to it, each to tiles of its own.
-#[derive(Clone, Copy)]
-pub struct Output<T> {
-    pub(crate) start: *mut T,
-    pub(crate) strides: [isize; 2],
-}
-
-// SAFETY: tasks write disjoint tiles; whoever hands an Output to them guarantees it.
-unsafe impl<T: Send> Send for Output<T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Sync for Output<T> {}
-
-impl<T> Output<T> {
-    /// Cᵀ.
-    pub(super) fn t(self) -> Self {
-        let [row_stride, col_stride] = self.strides;
-        Self { strides: [col_stride, row_stride], ..self }
-    }
-
-    pub(super) fn at(self, row: usize, col: usize) -> *mut T {
-        let [row_stride, col_stride] = self.strides;
-        self.start.wrapping_offset(row as isize * row_stride + col as isize * col_stride)
-    }
-}
-
-impl<T: Copy> Output<T> {
-    /// The same from (row, col) on.
-    pub(super) fn from(self, row: usize, col: usize) -> Self {
-        Self { start: self.at(row, col), ..self }
-    }
-}
 
 /// A block of C and the panels it is the product of.
 #[derive(Clone, Copy)]
@@ -232,74 +200,104 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
         };
         let kernels = Kernels::<T, L, R, S, MR, V, CUT>::BY_ROWS;
         let mut first = 0;
-        for (height, tiles) in groups {
-            let rows = first..first + height * tiles;
-            first = rows.end;
-            if !rows.is_empty() {
+        for (height, count) in groups {
+            if height * count > 0 {
                 // SAFETY: the caller's promises.
-                unsafe { kernels[height - 1](simd, self, rows, j, finish) }
+                unsafe { kernels[height - 1](simd, self, (first, count), j, finish) }
             }
+            first += height * count;
         }
     }
 
-    /// The tile of `ROWS` rows at row `i` and column `j` of the block; where it is cut off at C's last column, or C's columns
+    /// What the tiles at column `j` share.
+    ///
+    /// # Safety
+    /// As [`Block::compute`]; `j` must begin a panel.
+    #[inline(always)]
+    unsafe fn column<S: Simd, const V: usize, const CUT: bool>(
+        &self,
+        simd: S,
+        j: usize,
+    ) -> Column<T, S, R, V> {
+        let lanes = T::lanes::<S>();
+        let (width, cols) = (V * lanes, (V * lanes).min(self.cols - j));
+        let is_in_place = !CUT && cols == width && self.c.strides[1] == 1;
+        // SAFETY: the caller's promise.
+        let (b, found) = unsafe { (self.right.registers(j, lanes), self.right.columns(j, lanes)) };
+        Column {
+            b,
+            mask: Mask::first(simd, if CUT { cols - (V - 1) * lanes } else { 0 }),
+            cols,
+            in_place: is_in_place.then_some(found),
+            col: self.col + j,
+        }
+    }
+
+    /// The tile of `ROWS` rows at row `i` of the block, the column's `nth`; where it is cut off at C's last column, or C's columns
     /// are not contiguous, by way of a whole tile on the stack.
     ///
     /// # Safety
-    /// As [`Block::compute`]; `i` and `j` must begin a panel each.
+    /// As [`Block::compute`]; `i` must begin a panel.
     #[inline(always)]
     unsafe fn tile<S: Simd, const ROWS: usize, const V: usize, const CUT: bool>(
         &self,
         simd: S,
-        i: usize,
-        j: usize,
+        column: &Column<T, S, R, V>,
+        (i, nth): (usize, usize),
         finish: &General<'_, T>,
     ) {
         let lanes = T::lanes::<S>();
-        let (width, cols) = (V * lanes, (V * lanes).min(self.cols - j));
-        let (row, col) = (self.row + i, self.col + j);
-        let bias_col = if CUT { 0 } else { col };
-        let mask = Mask::first(simd, if CUT { cols - (V - 1) * lanes } else { 0 });
-        // SAFETY: the panels by the caller's promise.
-        let (a, b) = unsafe { (self.left.rows(i), self.right.registers(j, lanes)) };
-        let in_place = !CUT && cols == width && self.c.strides[1] == 1;
+        let (width, row) = (V * lanes, self.row + i);
         let mut on_stack = MaybeUninit::<[T; Tile::MAX_LEN]>::uninit();
         let first_row = on_stack.as_mut_ptr().cast::<T>();
         let stack = Output { start: first_row, strides: [width as isize, 1] };
-        let at = if in_place {
-            if self.depth >= DEPTH_TO_PREFETCH {
-                for i in 0..ROWS {
-                    prefetch(self.c.at(row + i, col));
-                    prefetch(self.c.at(row + i, col + width - 1));
+        let (first_row, row_stride, columns) = match column.in_place {
+            Some(columns) => {
+                let row_stride = self.c.strides[0];
+                let first_row =
+                    self.c.start.wrapping_offset(row as isize * row_stride).wrapping_add(self.col);
+                if self.depth >= DEPTH_TO_PREFETCH {
+                    for i in 0..ROWS {
+                        let row = first_row.wrapping_offset(i as isize * row_stride);
+                        prefetch(row.wrapping_add(columns.at(0, lanes)));
+                        prefetch(row.wrapping_add(columns.at(V - 1, lanes) + lanes - 1));
+                    }
                 }
+                (first_row, row_stride, columns)
             }
-            // SAFETY: the caller's promise.
-            let registers = unsafe { self.right.columns(j, lanes) };
-            let (first_row, row_stride) = (self.c.at(row, self.col), self.c.strides[0]);
-            At { first_row, row_stride, registers, row, col: bias_col }
-        } else {
-            let registers = std::array::from_fn(|j| j * lanes);
-            At { first_row, row_stride: width as isize, registers, row, col: bias_col }
+            None => (first_row, width as isize, R::Columns::side_by_side(0, lanes)),
         };
+        let col = if CUT { 0 } else { column.col };
+        let at = At { first_row, row_stride, columns, row, col };
         // SAFETY: the panels and the cells of C by the caller's promise; the tile on the stack has ROWS × V registers, at most
         // MAX_LEN elements, all written before they are read.
         unsafe {
-            if !in_place && finish.reads_c() {
+            let c = self.c.from(row, column.col);
+            if column.in_place.is_none() && finish.reads_c() {
                 first_row.write_bytes(0, ROWS * width);
-                copy_cells(simd, self.c.from(row, col), stack, [ROWS, cols]);
+                copy_cells::<T, S, ROWS>(simd, c, stack, column.cols);
             }
-            let next = if self.right.panel() > 1 && i < UNROLLED * ROWS {
-                let part = i / ROWS * (self.depth / UNROLLED);
-                Next { ahead: (self.depth + part) * width, stride: width }
-            } else {
-                Next { ahead: 0, stride: 0 }
-            };
-            microkernel::<T, S, ROWS, V, CUT>(simd, mask, self.depth, a, (b, next), at, finish);
-            if !in_place {
-                copy_cells(simd, stack, self.c.from(row, col), [ROWS, cols]);
+            let next = Next { is_packed: self.right.panel() > 1, nth };
+            let (a, b) = (self.left.rows(i), (column.b, next));
+            microkernel::<T, S, _, ROWS, V, CUT>(simd, column.mask, self.depth, a, b, at, finish);
+            if column.in_place.is_none() {
+                copy_cells::<T, S, ROWS>(simd, stack, c, column.cols);
             }
         }
     }
+}
+
+/// What the tiles of a column of the block share, worked out once.
+struct Column<T: Element, S: Simd, R: Panels<T>, const V: usize> {
+    b: R::Registers<V>,
+    /// The lanes of the last register that are read, where C's last column cuts it off.
+    mask: Mask<T, S>,
+    /// Columns of C.
+    cols: usize,
+    /// Where they begin, from the block's first, if C is written where it is.
+    in_place: Option<R::Columns<V>>,
+    /// The first, within C.
+    col: usize,
 }
 
 /// [`tiles`] by their rows, 1 to `MR`: functions behind pointers, so that the compiler cannot merge them into one that
@@ -308,7 +306,7 @@ struct Kernels<T, L, R, S, const MR: usize, const V: usize, const CUT: bool>(
     PhantomData<(T, L, R, S)>,
 );
 
-type Kernel<T, L, R, S> = unsafe fn(S, &Block<T, L, R>, Range<usize>, usize, &General<'_, T>);
+type Kernel<T, L, R, S> = unsafe fn(S, &Block<T, L, R>, (usize, usize), usize, &General<'_, T>);
 
 impl<
     T: Element,
@@ -330,7 +328,7 @@ impl<
     };
 }
 
-/// The tiles of these rows.
+/// `count` tiles below each other, from row `first` on.
 ///
 /// # Safety
 /// As [`Block::tile`].
@@ -345,13 +343,14 @@ unsafe fn tiles<
 >(
     simd: S,
     block: &Block<T, L, R>,
-    rows: Range<usize>,
+    (first, count): (usize, usize),
     j: usize,
     finish: &General<'_, T>,
 ) {
     struct Run<'a, B, G, const ROWS: usize, const V: usize, const CUT: bool> {
         block: &'a B,
-        rows: Range<usize>,
+        first: usize,
+        count: usize,
         j: usize,
         finish: &'a G,
     }
@@ -362,110 +361,16 @@ unsafe fn tiles<
 
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            for i in self.rows.step_by(ROWS) {
-                // SAFETY: promised to `tiles`, which alone makes a Run.
-                unsafe { self.block.tile::<S, ROWS, V, CUT>(simd, i, self.j, self.finish) }
-            }
-        }
-    }
-    simd.vectorize(Run::<_, _, ROWS, V, CUT> { block, rows, j, finish });
-}
-
-/// # Safety
-/// - Both must be valid for `rows` × `cols` elements, apart from each other.
-#[inline(always)]
-unsafe fn copy_cells<T: Element, S: Simd>(
-    simd: S,
-    from: Output<T>,
-    to: Output<T>,
-    size: [usize; 2],
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match (from.strides, to.strides) {
-            ([_, 1], [_, 1]) => copy_rows(simd, from, to, size),
-            ([_, 1], [1, _]) => turn_squares(simd, from, to, size),
-            ([1, _], [_, 1]) => turn_squares(simd, from.t(), to.t(), [size[1], size[0]]),
-            _ => copy_each(from, to, size),
-        }
-    }
-}
-
-/// [`copy_cells`] of contiguous rows, in registers. The last one is masked where that is one instruction, else it overlaps the one
-/// before it.
-///
-/// # Safety
-/// As [`copy_cells`].
-#[inline(always)]
-unsafe fn copy_rows<T: Element, S: Simd>(
-    simd: S,
-    from: Output<T>,
-    to: Output<T>,
-    [rows, cols]: [usize; 2],
-) {
-    let lanes = T::lanes::<S>();
-    let whole = cols / lanes;
-    let last = Mask::first(simd, cols % lanes);
-    // SAFETY: the caller's promise.
-    unsafe {
-        if cols < lanes && !Vector::<T, S>::HAS_MASKED_STORES {
-            return copy_each(from, to, [rows, cols]);
-        }
-        for i in 0..rows {
-            for register in 0..whole {
-                let j = register * lanes;
-                Vector::load_ptr(simd, from.at(i, j)).store_ptr(to.at(i, j));
-            }
-            if Vector::<T, S>::HAS_MASKED_STORES {
-                let (from, to) = (from.at(i, whole * lanes), to.at(i, whole * lanes));
-                Vector::load_masked(simd, last, from).store_masked(last, to);
-            } else if !cols.is_multiple_of(lanes) {
-                let j = cols - lanes;
-                Vector::load_ptr(simd, from.at(i, j)).store_ptr(to.at(i, j));
-            }
-        }
-    }
-}
-
-/// [`copy_cells`] of contiguous rows to contiguous columns: square by square, of which the last overlap those before them.
-///
-/// # Safety
-/// As [`copy_cells`].
-#[inline(always)]
-unsafe fn turn_squares<T: Element, S: Simd>(
-    simd: S,
-    from: Output<T>,
-    to: Output<T>,
-    [rows, cols]: [usize; 2],
-) {
-    let (side, row, step) = (T::SIDE, from.strides[0], to.strides[1]);
-    for i in (0..rows).step_by(side) {
-        for j in (0..cols).step_by(side) {
-            // SAFETY: the caller's promise; a square ends with the last row and the last column at most.
+            let Self { block, first, count, j, finish } = self;
+            // SAFETY: promised to `tiles`, which alone makes a Run.
             unsafe {
-                let turned = rows >= side && cols >= side && step > 0 && {
-                    let (i, j) = (i.min(rows - side), j.min(cols - side));
-                    T::transpose(simd, from.at(i, j), row, side, to.at(i, j), step as usize)
-                };
-                if !turned {
-                    let (from, to) = (from.from(i, j), to.from(i, j));
-                    copy_each(from, to, [side.min(rows - i), side.min(cols - j)]);
+                let column = block.column::<S, V, CUT>(simd, j);
+                for nth in 0..count {
+                    let i = first + nth * ROWS;
+                    block.tile::<S, ROWS, V, CUT>(simd, &column, (i, nth), finish);
                 }
             }
         }
     }
-}
-
-/// [`copy_cells`] one by one.
-///
-/// # Safety
-/// As [`copy_cells`].
-#[inline(always)]
-unsafe fn copy_each<T: Element>(from: Output<T>, to: Output<T>, [rows, cols]: [usize; 2]) {
-    for i in 0..rows {
-        for j in 0..cols {
-            // SAFETY: the caller's promise.
-            unsafe { *to.at(i, j) = *from.at(i, j) };
-        }
-    }
+    simd.vectorize(Run::<_, _, ROWS, V, CUT> { block, first, count, j, finish });
 }

@@ -6,7 +6,7 @@ use pulp::Simd;
 
 use super::caches::LINE;
 use super::epilogue::{General, Kind};
-use super::panels::{TileRows, Walk};
+use super::panels::{Columns, TileRows, Walk};
 use crate::element::Element;
 use crate::simd::{Mask, Vector, opaque, prefetch, prefetch_to_l2};
 
@@ -24,21 +24,23 @@ const TILE_TO_PREFETCH: usize = 12;
 
 /// Where a tile lies in C: rows `row_stride` apart, and a register's worth of columns for each of V.
 #[derive(Clone, Copy)]
-pub(super) struct At<T, const V: usize> {
+pub(super) struct At<T, C> {
     pub(super) first_row: *mut T,
     pub(super) row_stride: isize,
-    /// Where each register begins, in elements from `first_row`.
-    pub(super) registers: [usize; V],
+    /// Where each register begins, from `first_row`.
+    pub(super) columns: C,
     /// The tile's first row and column within C, for the bias.
     pub(super) row: usize,
     pub(super) col: usize,
 }
 
-/// What is read of B after a panel, `ahead` elements behind its start: each [`UNROLLED`] steps ask for a step of it, of `stride`.
+/// What is read of B after a panel: where that `is_packed`, the panel behind it, of which each of the first [`UNROLLED`] tiles asks
+/// for a part.
 #[derive(Clone, Copy)]
 pub(super) struct Next {
-    pub(super) ahead: usize,
-    pub(super) stride: usize,
+    pub(super) is_packed: bool,
+    /// Tiles of the panel before this one.
+    pub(super) nth: usize,
 }
 
 /// C[R rows × V registers] = finish(A panel · B panel) for one tile. Where `CUT`, only the lanes of `mask` are read of the
@@ -54,6 +56,7 @@ pub(super) struct Next {
 pub(super) unsafe fn microkernel<
     T: Element,
     S: Simd,
+    C: Columns,
     const R: usize,
     const V: usize,
     const CUT: bool,
@@ -63,7 +66,7 @@ pub(super) unsafe fn microkernel<
     depth: usize,
     a: TileRows<T, impl Walk<T, R>>,
     (b, next): (impl Walk<T, V>, Next),
-    at: At<T, V>,
+    at: At<T, C>,
     finish: &General<'_, T>,
 ) {
     let lanes = Vector::<T, S>::len();
@@ -86,7 +89,7 @@ pub(super) unsafe fn microkernel<
                     let ($row, $col) = (at.row + i, at.col + j * lanes);
                     // SAFETY: row i and register j of the tile, the caller's promise.
                     unsafe {
-                        let $c = first.add(at.registers[j]);
+                        let $c = first.add(at.columns.at(j, lanes));
                         $value.store_ptr($c);
                     }
                 }
@@ -168,12 +171,18 @@ unsafe fn add_up<
         a_far.advance(STEPS_AHEAD);
         b_far.advance(STEPS_AHEAD);
         // SAFETY: the steps are even.
-        let mut address = unsafe { b.at(0, 0) }.wrapping_add(next.ahead);
+        let panel = unsafe { b.at(0, 0) };
+        let (mut address, stride) = if next.is_packed && next.nth < UNROLLED {
+            let part = next.nth * (depth / UNROLLED);
+            (panel.wrapping_add((depth + part) * V * lanes), V * lanes)
+        } else {
+            (panel, 0)
+        };
         while left >= UNROLLED {
             for j in (0..V).step_by(line) {
                 prefetch_to_l2(address.wrapping_add(j * lanes));
             }
-            address = opaque(address.wrapping_add(next.stride));
+            address = opaque(address.wrapping_add(stride));
             unrolled!(|further| {
                 // SAFETY: the steps are even.
                 unsafe {

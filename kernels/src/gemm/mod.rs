@@ -10,6 +10,7 @@ mod leftover;
 mod macrokernel;
 mod microkernel;
 mod outer;
+mod output;
 mod packed;
 pub(crate) mod packing;
 pub(crate) mod panels;
@@ -20,7 +21,8 @@ pub(crate) mod transpose;
 pub(crate) use compiled::BlockKernels;
 pub(crate) use epilogue::General;
 pub use epilogue::{Bias, Epilogue};
-pub(crate) use macrokernel::{Block, Output};
+pub(crate) use macrokernel::Block;
+pub(crate) use output::Output;
 pub use packed::{PackedA, PackedB, gemm_packed_a, gemm_packed_b};
 
 use crate::arch::Arch;

@@ -3,7 +3,7 @@
 use super::blocking::Blocking;
 use super::driver::{Operand, Product, pack_left, pack_right};
 use super::epilogue::{Epilogue, General};
-use super::macrokernel::Output;
+use super::output::Output;
 use super::packing::{Dense, packed_len};
 use super::plan::Plan;
 use super::{PARALLEL_WORK, check};

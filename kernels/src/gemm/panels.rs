@@ -137,12 +137,51 @@ pub enum TileRows<T, O> {
     Other(O),
 }
 
+/// Where the registers of a tile begin among C's columns.
+pub trait Columns: Copy {
+    /// One after another.
+    fn side_by_side(first: usize, lanes: usize) -> Self;
+
+    /// The column at which register `j` begins.
+    fn at(&self, j: usize, lanes: usize) -> usize;
+}
+
+/// All side by side: only the first is kept.
+#[derive(Clone, Copy)]
+pub struct SideBySide(usize);
+
+impl Columns for SideBySide {
+    #[inline(always)]
+    fn side_by_side(first: usize, _lanes: usize) -> Self {
+        Self(first)
+    }
+
+    #[inline(always)]
+    fn at(&self, j: usize, lanes: usize) -> usize {
+        self.0 + j * lanes
+    }
+}
+
+impl<const N: usize> Columns for [usize; N] {
+    #[inline(always)]
+    fn side_by_side(first: usize, lanes: usize) -> Self {
+        std::array::from_fn(|j| first + j * lanes)
+    }
+
+    #[inline(always)]
+    fn at(&self, j: usize, _lanes: usize) -> usize {
+        self[j]
+    }
+}
+
 /// A block of an operand, panel by panel.
 pub trait Panels<T>: Copy + Sync {
     /// Rows that are neither neighbours nor contiguous.
     type OtherRows<const N: usize>: Walk<T, N>;
     /// Registers of B.
     type Registers<const N: usize>: Walk<T, N>;
+    /// The columns of C that those belong to.
+    type Columns<const N: usize>: Columns;
 
     /// Whether a whole panel may be read where the operand ends within it.
     const PADDED: bool;
@@ -166,7 +205,7 @@ pub trait Panels<T>: Copy + Sync {
     ///
     /// # Safety
     /// As [`Panels::registers`].
-    unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> [usize; N];
+    unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> Self::Columns<N>;
 }
 
 /// Packed micropanels.
@@ -192,6 +231,7 @@ impl<T: Element> Packed<'_, T> {
 impl<T: Element> Panels<T> for Packed<'_, T> {
     type OtherRows<const N: usize> = Neighbours<T>;
     type Registers<const N: usize> = Apart<T>;
+    type Columns<const N: usize> = SideBySide;
 
     const PADDED: bool = true;
 
@@ -211,8 +251,8 @@ impl<T: Element> Panels<T> for Packed<'_, T> {
     }
 
     #[inline(always)]
-    unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> [usize; N] {
-        std::array::from_fn(|j| first + j * lanes)
+    unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> SideBySide {
+        SideBySide::side_by_side(first, lanes)
     }
 }
 
@@ -280,6 +320,7 @@ impl<'a, T: Element> Strided<'a, T> {
 impl<T: Element> Panels<T> for Strided<'_, T> {
     type OtherRows<const N: usize> = Apart<T>;
     type Registers<const N: usize> = Apart<T>;
+    type Columns<const N: usize> = SideBySide;
 
     const PADDED: bool = false;
 
@@ -307,8 +348,8 @@ impl<T: Element> Panels<T> for Strided<'_, T> {
     }
 
     #[inline(always)]
-    unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> [usize; N] {
-        std::array::from_fn(|j| first + j * lanes)
+    unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> SideBySide {
+        SideBySide::side_by_side(first, lanes)
     }
 }
 
@@ -356,6 +397,7 @@ impl<'a, T: Element> Gathered<'a, T> {
 impl<T: Element> Panels<T> for Gathered<'_, T> {
     type OtherRows<const N: usize> = Listed<T, N>;
     type Registers<const N: usize> = Listed<T, N>;
+    type Columns<const N: usize> = [usize; N];
 
     const PADDED: bool = true;
 

@@ -5,7 +5,7 @@
 use pulp::{Scalar, Simd, WithSimd};
 
 use super::epilogue::General;
-use super::macrokernel::Output;
+use super::output::Output;
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::Result;
