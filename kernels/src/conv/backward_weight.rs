@@ -1,5 +1,6 @@
 //! The gradients by w and by the bias: sums over all images and pixels.
 
+use super::few_taps::{self, AddImage, Steps};
 use super::geometry::ConvGeometry;
 use super::plane::Plane;
 use super::{BATCH_PARTS, PARALLEL_WORK};
@@ -15,66 +16,136 @@ use crate::reduce::sum_axis;
 use crate::view::MatRef;
 use crate::workspace::{with_scratch, with_scratch_in_parts};
 
-/// For each image, dwᵀ (taps × filters) += windows (taps × pixels) · dyᵀ (pixels × filters): the windows are read where they
-/// are, element by element, and only dy is packed.
+/// dw of (filters, taps).
 pub(super) fn backward_weight<T: Element>(
     geometry: &ConvGeometry,
     x: &[T],
     dy: &[T],
     dw: &mut [T],
 ) -> Result<()> {
-    let (plane, taps) = (Plane::of_input(geometry), geometry.taps());
-    let [batch, filters, ..] = geometry.output();
-    let pixels = plane.pixels();
-    if dw.is_empty() || batch == 0 {
+    if dw.is_empty() || geometry.output()[0] == 0 {
         dw.fill(T::zero());
         return Ok(());
     }
-    let arch = Arch::current()?;
-    let pool = Pool::for_work(batch * filters * taps * pixels, PARALLEL_WORK)?;
-    let Blocking { nr, kc, .. } = Blocking::of::<T>(arch, pixels);
+    let (arch, [_, _, height, width]) = (Arch::current()?, geometry.output());
+    let blocking = Blocking::of::<T>(arch, height * width);
+    match few_taps::is_best(geometry, blocking) {
+        true => by_registers(arch, geometry, x, dy, dw),
+        false => by_products(arch, blocking, geometry, x, dy, dw),
+    }
+}
+
+/// dw as registers of which each lane has some of the pixels (`few_taps.rs`).
+fn by_registers<T: Element>(
+    arch: Arch,
+    geometry: &ConvGeometry,
+    x: &[T],
+    dy: &[T],
+    dw: &mut [T],
+) -> Result<()> {
+    let lanes = arch.lanes::<T>();
+    let steps = &Steps::new(&Plane::of_input(geometry), lanes);
+    let lens = [dw.len() * lanes, 0];
+    sum_images(
+        geometry,
+        x,
+        dy,
+        lens,
+        |_, x, dy, sums, _| {
+            arch.dispatch(AddImage { steps, x, dy, sums });
+        },
+        |sums| {
+            let (sum, others) = sums.split_at_mut(dw.len() * lanes);
+            for part in others.chunks_exact(sum.len()) {
+                sum.iter_mut().zip(part).for_each(|(sum, &x)| *sum += x);
+            }
+            for (dw, lanes) in dw.iter_mut().zip(sum.chunks_exact(lanes)) {
+                *dw = lanes.iter().copied().sum();
+            }
+        },
+    )
+}
+
+/// For each image, dwᵀ (taps × filters) += windows (taps × pixels) · dyᵀ (pixels × filters): the windows are read where they
+/// are, element by element, and only dy is packed.
+fn by_products<T: Element>(
+    arch: Arch,
+    Blocking { nr, kc, .. }: Blocking,
+    geometry: &ConvGeometry,
+    x: &[T],
+    dy: &[T],
+    dw: &mut [T],
+) -> Result<()> {
+    let (plane, taps) = (Plane::of_input(geometry), geometry.taps());
+    let ([_, filters, ..], pixels) = (geometry.output(), plane.pixels());
     let (pixel_offsets, tap_offsets) = (plane.pixel_offsets(), plane.tap_offsets());
+    let lens = [dw.len(), packed_len(filters, nr, kc)];
+    sum_images(
+        geometry,
+        x,
+        dy,
+        lens,
+        |is_first, x, dy, sum, panels| {
+            let c = Output { start: sum.as_mut_ptr(), strides: [filters as isize, 1] };
+            let dy = MatRef::new(dy, [filters, pixels]).expect("one image of dy");
+            for start in (0..pixels).step_by(kc) {
+                let depth = start..pixels.min(start + kc);
+                let panels = &mut panels[..packed_len(filters, nr, depth.len())];
+                let all = 0..filters;
+                pack_panels(arch, Pool::SERIAL, &Dense(dy), panels, nr, all, depth.clone());
+                let (deep, pixel_offsets) = (depth.len(), &pixel_offsets[depth]);
+                let beta = if is_first && start == 0 { T::zero() } else { T::one() };
+                // SAFETY: a plane's offsets lie within it; `sum` is this task's own taps × filters.
+                unsafe {
+                    let block = Block {
+                        left: Gathered::rows(x, &tap_offsets, pixel_offsets),
+                        right: Packed { panels, depth: deep, width: nr },
+                        depth: deep,
+                        rows: taps,
+                        cols: filters,
+                        row: 0,
+                        col: 0,
+                        c,
+                    };
+                    block.compute(arch, General::new(T::one(), beta, Epilogue::default()));
+                }
+            }
+        },
+        |sums| add_transposed(sums, [taps, filters], dw),
+    )
+}
+
+/// Calls `add(is the first, haloed image, its dy, sum, scratch)` for each image of a part of the batch, and `finish` with the sums of
+/// all parts. `lens` are those of a sum, which is 0 at first, and of the scratch.
+fn sum_images<T: Element>(
+    geometry: &ConvGeometry,
+    x: &[T],
+    dy: &[T],
+    [sum_len, scratch_len]: [usize; 2],
+    add: impl Fn(bool, &[T], &[T], &mut [T], &mut [T]) + Sync,
+    finish: impl FnOnce(&mut [T]),
+) -> Result<()> {
+    let plane = Plane::of_input(geometry);
+    let [batch, filters, ..] = geometry.output();
+    let work = batch * filters * geometry.taps() * plane.pixels();
+    let pool = Pool::for_work(work, PARALLEL_WORK)?;
     let part_images = batch.div_ceil(BATCH_PARTS);
     let parts = batch.div_ceil(part_images);
     let (image_len, gradient_len) = (x.len() / batch, dy.len() / batch);
-    let panels_len = packed_len(filters, nr, kc);
-    with_scratch(parts * dw.len(), |sums| {
-        pool.for_each_part(Rows::new(&mut *sums, parts, dw.len()), 1, |part, sum| {
-            let images = part * part_images..batch.min((part + 1) * part_images);
-            let c = Output { start: sum.data.as_mut_ptr(), strides: [filters as isize, 1] };
-            with_scratch_in_parts([plane.len(), panels_len], |[haloed, panels]| {
-                let mut beta = T::zero();
-                for n in images.clone() {
+    with_scratch(parts * sum_len, |sums| {
+        pool.for_each_part(Rows::new(&mut *sums, parts, sum_len), 1, |part, sum| {
+            let sum = sum.data;
+            sum.fill(T::zero());
+            with_scratch_in_parts([plane.len(), scratch_len], |[haloed, scratch]| {
+                let first = part * part_images;
+                for n in first..batch.min(first + part_images) {
                     plane.fill(&x[n * image_len..][..image_len], haloed);
                     let dy = &dy[n * gradient_len..][..gradient_len];
-                    let dy = MatRef::new(dy, [filters, pixels]).expect("one image of dy");
-                    for start in (0..pixels).step_by(kc) {
-                        let depth = start..pixels.min(start + kc);
-                        let panels = &mut panels[..packed_len(filters, nr, depth.len())];
-                        let all = 0..filters;
-                        pack_panels(arch, Pool::SERIAL, &Dense(dy), panels, nr, all, depth.clone());
-                        let (deep, pixel_offsets) = (depth.len(), &pixel_offsets[depth]);
-                        // SAFETY: a plane's offsets lie within it; `sum` is this task's own taps × filters.
-                        unsafe {
-                            let block = Block {
-                                left: Gathered::rows(haloed, &tap_offsets, pixel_offsets),
-                                right: Packed { panels, depth: deep, width: nr },
-                                depth: deep,
-                                rows: taps,
-                                cols: filters,
-                                row: 0,
-                                col: 0,
-                                c,
-                            };
-                            let epilogue = Epilogue::default();
-                            block.compute(arch, General::new(T::one(), beta, epilogue));
-                        }
-                        beta = T::one();
-                    }
+                    add(n == first, haloed, dy, sum, scratch);
                 }
             });
         });
-        add_transposed(sums, [taps, filters], dw);
+        finish(sums);
     });
     Ok(())
 }

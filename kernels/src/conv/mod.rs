@@ -6,7 +6,8 @@
 //! | anything else, stride 1, rows of a register or more | `forward.rs`, in place: a matrix product whose windows are read where they lie | nothing is copied but the image, once, with its padding |
 //! | anything else | `forward.rs`, packed: the same, windows copied into panels | windows of a register are not side by side |
 //! | gradient by x of up to 3 channels | `by_columns.rs`: the gradient of the column matrix, added up | as a product of 3 rows or fewer it would fill half a tile at most |
-//! | gradient by the weights, but for the first row | `backward_weight.rs`: a matrix product over the pixels | windows are read element by element where they lie |
+//! | gradient by the weights of few taps, or of filters that leave much of a panel empty; stride 1, rows of a register or more | `few_taps.rs`: lanes along the pixels | 9 taps are too few to pack dy for, and 6 filters a third of a panel |
+//! | gradient by the weights, but for those | `backward_weight.rs`: a matrix product over the pixels | windows are read element by element where they lie |
 //!
 //! docs/conv.md derives all of them and has the measurements. By Winograd's filtering a NaN or an infinity reaches not only the
 //! outputs whose window sees it, but all sixteen of their tile.
@@ -14,6 +15,7 @@
 mod backward_weight;
 mod by_columns;
 mod columns;
+mod few_taps;
 mod forward;
 mod geometry;
 mod in_lanes;

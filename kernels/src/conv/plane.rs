@@ -97,6 +97,21 @@ impl Plane {
         self.channels * self.size[0] * self.size[1] + SLACK
     }
 
+    /// Rows and columns of a filter.
+    pub(super) fn filter(&self) -> [usize; 2] {
+        self.filter
+    }
+
+    /// Rows and columns of the output.
+    pub(super) fn output(&self) -> [usize; 2] {
+        self.output
+    }
+
+    /// Elements from one row of windows to the next.
+    pub(super) fn row_step(&self) -> usize {
+        self.stride[0] * self.size[1]
+    }
+
     /// Windows, which are pixels of the output.
     pub(super) fn pixels(&self) -> usize {
         self.output[0] * self.output[1]

@@ -248,6 +248,8 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
     ) {
         let lanes = T::lanes::<S>();
         let (width, row) = (V * lanes, self.row + i);
+        // SAFETY: the caller's promise.
+        let a = unsafe { self.left.rows(i) };
         let mut on_stack = MaybeUninit::<[T; Tile::MAX_LEN]>::uninit();
         let first_row = on_stack.as_mut_ptr().cast::<T>();
         let stack = Output { start: first_row, strides: [width as isize, 1] };
@@ -278,7 +280,7 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
                 copy_cells::<T, S, ROWS>(simd, c, stack, column.cols);
             }
             let next = Next { is_packed: self.right.panel() > 1, nth };
-            let (a, b) = (self.left.rows(i), (column.b, next));
+            let b = (column.b, next);
             microkernel::<T, S, _, ROWS, V, CUT>(simd, column.mask, self.depth, a, b, at, finish);
             if column.in_place.is_none() {
                 copy_cells::<T, S, ROWS>(simd, stack, c, column.cols);
