@@ -82,10 +82,9 @@ impl<T: Element> WithSimd for AddImage<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let [_, width] = self.steps.filter;
-        // Chains of multiply-adds enough to hide their latency, in registers that 16 can hold.
+        // Chains of multiply-adds enough to hide their latency, in registers that 16 can hold. Rows of one tap are not for this way.
         match width.div_ceil(width.div_ceil(5)) {
-            1 => self.filters::<S, 8, 1, 1>(simd),
-            2 => self.filters::<S, 4, 2, 1>(simd),
+            ..=2 => self.filters::<S, 4, 2, 1>(simd),
             3 => self.filters::<S, 4, 3, 2>(simd),
             4 => self.filters::<S, 2, 4, 3>(simd),
             _ => self.filters::<S, 2, 5, 4>(simd),

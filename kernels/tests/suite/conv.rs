@@ -157,6 +157,31 @@ fn any_number_of_threads_gives_the_same_bits() {
     }
 }
 
+/// Rows of taps that do not fit one tile, and filters that are left over.
+#[test]
+fn rows_of_many_taps_agree_with_the_definition() {
+    for width in [6, 7, 9, 11, 13] {
+        for (filters, height) in [(1, 1), (3, 2), (5, 3)] {
+            let window = Window::new(height, width).pad(2);
+            let geometry = ConvGeometry::new([3, 1, 9, 40], filters, window).unwrap();
+            check_all::<f32>(&geometry, false, width as u64);
+            check_all::<f64>(&geometry, false, width as u64);
+        }
+    }
+}
+
+#[test]
+fn infinity_on_the_image_reaches_the_gradients_of_taps_over_it_and_no_other() {
+    let geometry = ConvGeometry::new([1, 1, 6, 21], 5, Window::new(3, 3)).unwrap();
+    let mut x = vec![1.0f32; 6 * 21];
+    x.iter_mut().skip(20).step_by(21).for_each(|x| *x = f32::INFINITY);
+    let (dy, mut dw) = (vec![1.0; len(geometry.output())], vec![0.0; 5 * 9]);
+    conv::backward_weight(&geometry, &x, &dy, &mut dw, None).unwrap();
+    for row in dw.chunks_exact(3) {
+        assert_eq!(row, [4.0 * 19.0, 4.0 * 19.0, f32::INFINITY]);
+    }
+}
+
 #[test]
 fn nan_on_the_image_reaches_every_window_over_it_and_no_other() {
     let geometry = ConvGeometry::new([1, 1, 5, 5], 1, Window::new(3, 3).pad(1)).unwrap();
