@@ -29,9 +29,10 @@ pub(super) fn backward_weight<T: Element>(
     }
     let (arch, [_, _, height, width]) = (Arch::current()?, geometry.output());
     let blocking = Blocking::of::<T>(arch, height * width);
+    let plane = &Plane::of_input(geometry);
     match few_taps::is_best(geometry, blocking) {
-        true => by_registers(arch, geometry, x, dy, dw),
-        false => by_products(arch, blocking, geometry, x, dy, dw),
+        true => by_registers(arch, geometry, plane, x, dy, dw),
+        false => by_products(arch, blocking, geometry, plane, x, dy, dw),
     }
 }
 
@@ -39,26 +40,24 @@ pub(super) fn backward_weight<T: Element>(
 fn by_registers<T: Element>(
     arch: Arch,
     geometry: &ConvGeometry,
+    plane: &Plane,
     x: &[T],
     dy: &[T],
     dw: &mut [T],
 ) -> Result<()> {
     let lanes = arch.lanes::<T>();
-    let steps = &Steps::new(&Plane::of_input(geometry), lanes);
+    let steps = &Steps::new(geometry, plane, lanes);
     let lens = [dw.len() * lanes, 0];
     sum_images(
         geometry,
+        plane,
         x,
         dy,
         lens,
-        |_, x, dy, sums, _| {
+        |x, dy, sums, _| {
             arch.dispatch(AddImage { steps, x, dy, sums });
         },
-        |sums| {
-            let (sum, others) = sums.split_at_mut(dw.len() * lanes);
-            for part in others.chunks_exact(sum.len()) {
-                sum.iter_mut().zip(part).for_each(|(sum, &x)| *sum += x);
-            }
+        |sum| {
             for (dw, lanes) in dw.iter_mut().zip(sum.chunks_exact(lanes)) {
                 *dw = lanes.iter().copied().sum();
             }
@@ -72,20 +71,21 @@ fn by_products<T: Element>(
     arch: Arch,
     Blocking { nr, kc, .. }: Blocking,
     geometry: &ConvGeometry,
+    plane: &Plane,
     x: &[T],
     dy: &[T],
     dw: &mut [T],
 ) -> Result<()> {
-    let (plane, taps) = (Plane::of_input(geometry), geometry.taps());
-    let ([_, filters, ..], pixels) = (geometry.output(), plane.pixels());
+    let ([_, filters, ..], taps, pixels) = (geometry.output(), geometry.taps(), plane.pixels());
     let (pixel_offsets, tap_offsets) = (plane.pixel_offsets(), plane.tap_offsets());
     let lens = [dw.len(), packed_len(filters, nr, kc)];
     sum_images(
         geometry,
+        plane,
         x,
         dy,
         lens,
-        |is_first, x, dy, sum, panels| {
+        |x, dy, sum, panels| {
             let c = Output { start: sum.as_mut_ptr(), strides: [filters as isize, 1] };
             let dy = MatRef::new(dy, [filters, pixels]).expect("one image of dy");
             for start in (0..pixels).step_by(kc) {
@@ -94,7 +94,6 @@ fn by_products<T: Element>(
                 let all = 0..filters;
                 pack_panels(arch, Pool::SERIAL, &Dense(dy), panels, nr, all, depth.clone());
                 let (deep, pixel_offsets) = (depth.len(), &pixel_offsets[depth]);
-                let beta = if is_first && start == 0 { T::zero() } else { T::one() };
                 // SAFETY: a plane's offsets lie within it; `sum` is this task's own taps × filters.
                 unsafe {
                     let block = Block {
@@ -107,25 +106,25 @@ fn by_products<T: Element>(
                         col: 0,
                         c,
                     };
-                    block.compute(arch, General::new(T::one(), beta, Epilogue::default()));
+                    block.compute(arch, General::new(T::one(), T::one(), Epilogue::default()));
                 }
             }
         },
-        |sums| add_transposed(sums, [taps, filters], dw),
+        |sum| transpose(sum, [taps, filters], dw),
     )
 }
 
-/// Calls `add(is the first, haloed image, its dy, sum, scratch)` for each image of a part of the batch, and `finish` with the sums of
-/// all parts. `lens` are those of a sum, which is 0 at first, and of the scratch.
+/// Calls `add(haloed image, its dy, sum, scratch)` for each image, with a sum for each part of the batch, and `finish` with the sum of
+/// those, in order. `lens` are those of a sum, which is 0 at first, and of the scratch.
 fn sum_images<T: Element>(
     geometry: &ConvGeometry,
+    plane: &Plane,
     x: &[T],
     dy: &[T],
     [sum_len, scratch_len]: [usize; 2],
-    add: impl Fn(bool, &[T], &[T], &mut [T], &mut [T]) + Sync,
-    finish: impl FnOnce(&mut [T]),
+    add: impl Fn(&[T], &[T], &mut [T], &mut [T]) + Sync,
+    finish: impl FnOnce(&[T]),
 ) -> Result<()> {
-    let plane = Plane::of_input(geometry);
     let [batch, filters, ..] = geometry.output();
     let work = batch * filters * geometry.taps() * plane.pixels();
     let pool = Pool::for_work(work, PARALLEL_WORK)?;
@@ -141,21 +140,21 @@ fn sum_images<T: Element>(
                 for n in first..batch.min(first + part_images) {
                     plane.fill(&x[n * image_len..][..image_len], haloed);
                     let dy = &dy[n * gradient_len..][..gradient_len];
-                    add(n == first, haloed, dy, sum, scratch);
+                    add(haloed, dy, sum, scratch);
                 }
             });
         });
-        finish(sums);
+        let (sum, others) = sums.split_at_mut(sum_len);
+        for part in others.chunks_exact(sum_len) {
+            sum.iter_mut().zip(part).for_each(|(sum, &x)| *sum += x);
+        }
+        finish(sum);
     });
     Ok(())
 }
 
-/// dw (filters × taps) = the sum of the parts (taps × filters each), in order.
-fn add_transposed<T: Element>(parts: &mut [T], [taps, filters]: [usize; 2], dw: &mut [T]) {
-    let (sum, others) = parts.split_at_mut(taps * filters);
-    for part in others.chunks_exact(taps * filters) {
-        sum.iter_mut().zip(part).for_each(|(sum, &x)| *sum += x);
-    }
+/// dw (filters × taps) from its transpose.
+fn transpose<T: Element>(sum: &[T], [taps, filters]: [usize; 2], dw: &mut [T]) {
     // A line of the cache of each row of dw at a time.
     const COLUMNS: usize = 8;
     for first in (0..taps).step_by(COLUMNS) {

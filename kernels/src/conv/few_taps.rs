@@ -34,8 +34,8 @@ pub(super) fn is_best(geometry: &ConvGeometry, Blocking { nr, lanes, .. }: Block
 
 /// How an image is read.
 pub(super) struct Steps {
-    /// Rows and columns of a filter, of all channels.
-    filter: [usize; 2],
+    /// Columns of a filter.
+    width: usize,
     /// Where each row of taps begins, from its window's first.
     tap_rows: Vec<usize>,
     pixels: usize,
@@ -47,19 +47,19 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    pub(super) fn new(plane: &Plane, lanes: usize) -> Self {
-        let [height, width] = plane.output();
+    pub(super) fn new(geometry: &ConvGeometry, plane: &Plane, lanes: usize) -> Self {
+        let [_, _, height, width] = geometry.output();
         let at = |row: usize, x: usize| [row * plane.row_step() + x, row * width + x];
         let (left, whole) = (width % lanes, width - width % lanes);
-        let tap_rows = plane.tap_row_offsets();
+        let rows_with_ends = if left > 0 { height } else { 0 };
         Self {
-            filter: [tap_rows.len(), plane.filter()[1]],
-            tap_rows,
+            width: geometry.window().size[1],
+            tap_rows: plane.tap_row_offsets(),
             pixels: plane.pixels(),
             whole: (0..height)
                 .flat_map(|row| (0..whole).step_by(lanes).map(move |x| at(row, x)))
                 .collect(),
-            ends: (0..if left > 0 { height } else { 0 }).map(|row| at(row, whole)).collect(),
+            ends: (0..rows_with_ends).map(|row| at(row, whole)).collect(),
             left,
         }
     }
@@ -81,7 +81,7 @@ impl<T: Element> WithSimd for AddImage<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let [_, width] = self.steps.filter;
+        let width = self.steps.width;
         // Chains of multiply-adds enough to hide their latency, in registers that 16 can hold. Rows of one tap are not for this way.
         match width.div_ceil(width.div_ceil(5)) {
             ..=2 => self.filters::<S, 4, 2, 1>(simd),
@@ -113,7 +113,7 @@ impl<T: Element> AddImage<'_, T> {
         simd: S,
         filter: usize,
     ) {
-        let [_, width] = self.steps.filter;
+        let width = self.steps.width;
         let pieces = width.div_ceil(C);
         for (row, &offset) in self.steps.tap_rows.iter().enumerate() {
             for piece in 0..pieces {
@@ -135,9 +135,8 @@ impl<T: Element> AddImage<'_, T> {
         filter: usize,
         [tap, offset]: [usize; 2],
     ) {
-        let (lanes, Steps { filter: [rows, width], pixels, whole, ends, left, .. }) =
-            (T::lanes::<S>(), self.steps);
-        let (taps, pixels) = (rows * width, *pixels);
+        let Steps { width, ref tap_rows, pixels, ref whole, ref ends, left } = *self.steps;
+        let (lanes, taps) = (T::lanes::<S>(), tap_rows.len() * width);
         assert!(self.sums.len() >= ((filter + F - 1) * taps + tap + C) * lanes);
         assert!(self.dy.len() >= (filter + F) * pixels);
         let within = |at: Option<&[usize; 2]>, len: usize| {
@@ -146,8 +145,8 @@ impl<T: Element> AddImage<'_, T> {
             })
         };
         // The last of them reaches furthest.
-        assert!(within(whole.last(), lanes) && within(ends.last(), *left));
-        let mask = Mask::first(simd, *left);
+        assert!(within(whole.last(), lanes) && within(ends.last(), left));
+        let mask = Mask::first(simd, left);
         let mut sums = [[Vector::zero(simd); C]; F];
         macro_rules! add {
             (|$from:ident| $load:expr, $x:expr, $dy:expr) => {{

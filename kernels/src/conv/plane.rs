@@ -97,16 +97,6 @@ impl Plane {
         self.channels * self.size[0] * self.size[1] + SLACK
     }
 
-    /// Rows and columns of a filter.
-    pub(super) fn filter(&self) -> [usize; 2] {
-        self.filter
-    }
-
-    /// Rows and columns of the output.
-    pub(super) fn output(&self) -> [usize; 2] {
-        self.output
-    }
-
     /// Elements from one row of windows to the next.
     pub(super) fn row_step(&self) -> usize {
         self.stride[0] * self.size[1]
@@ -120,7 +110,7 @@ impl Plane {
     /// The offset of each window's first tap, in the order (y, x).
     pub(crate) fn pixel_offsets(&self) -> Vec<usize> {
         let [out_h, out_w] = self.output;
-        let at = |y: usize, x: usize| y * self.stride[0] * self.size[1] + x * self.stride[1];
+        let at = |y: usize, x: usize| y * self.row_step() + x * self.stride[1];
         (0..out_h).flat_map(|y| (0..out_w).map(move |x| at(y, x))).collect()
     }
 
@@ -137,7 +127,7 @@ impl Plane {
         let mut registers = Registers::default();
         for y in 0..out_h {
             for x in starts.clone() {
-                registers.offsets.push(y * self.stride[0] * self.size[1] + x);
+                registers.offsets.push(y * self.row_step() + x);
                 registers.pixels.push(y * out_w + x);
             }
         }
