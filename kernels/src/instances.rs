@@ -39,6 +39,7 @@ instances!(T:
     batch_norm::batch_norm_inference::<T>,
     batch_norm::batch_norm_backward::<T>,
     conv::forward::<T>,
+    conv::backward::<T>,
     conv::backward_data::<T>,
     conv::backward_weight::<T>,
     conv::im2col::<T>,

@@ -1,14 +1,16 @@
-//! The gradient by x where x has few channels: by way of the column matrix's gradient, an image at a time.
+//! The gradient by x by way of the column matrix's gradient, some rows of an image at a time.
 //!
-//! As a convolution with the turned filters it is a product of as many rows as x has channels: one is a sixth of a tile. The
-//! columns' gradient, wᵀ (taps × filters) · dy (filters × pixels), has whole tiles, and adding it up costs an addition for as
-//! many multiply-adds as there are filters.
+//! As a convolution with the turned filters it is a product of as many rows as x has channels: one is a sixth of a tile. And each of
+//! x's pixels meets every tap, also where it has no window there: beside the stride, and beyond dy's edges. The columns' gradient,
+//! wᵀ (taps × filters) · dy (filters × pixels), has whole tiles and nothing that is not needed, but adding it up costs as much as
+//! the multiply-adds of some filters.
 
 use pulp::{Simd, WithSimd};
 
-use super::PARALLEL_WORK;
+use super::forward;
 use super::geometry::ConvGeometry;
 use super::plane::Plane;
+use super::{DataGradient, PARALLEL_WORK};
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::Result;
@@ -20,13 +22,18 @@ use crate::simd::Vector;
 use crate::view::MatRef;
 use crate::workspace::with_scratch_in_parts;
 
-/// Channels of x up to which this is the faster way, and filters from which on.
-const MOST_CHANNELS: usize = 3;
-const FEWEST_FILTERS: usize = 4;
+/// What adding up the columns costs, in filters whose multiply-adds take as long.
+const ADDING: usize = 10;
+/// Bytes of columns at a time: some of L2. The same on every machine, so that sums are.
+const COLUMNS: usize = 1 << 18;
 
-pub(super) fn is_best(geometry: &ConvGeometry) -> bool {
-    let [filters, channels, ..] = geometry.weight();
-    channels <= MOST_CHANNELS && filters >= FEWEST_FILTERS
+/// Whether this is faster than [`forward::backward_data`].
+pub(super) fn is_best<T: Element>(geometry: &ConvGeometry) -> Result<bool> {
+    let ([_, channels, ..], [_, filters, height, width]) = (geometry.input(), geometry.output());
+    // A row alone needs a load for each multiply-add.
+    let halves = if channels == 1 { 3 } else { 2 };
+    let product = filters * forward::windows_of_data_gradient::<T>(geometry)? * halves / 2;
+    Ok((filters + ADDING) * height * width < product)
 }
 
 pub(super) fn backward_data<T: Element>(
@@ -35,73 +42,101 @@ pub(super) fn backward_data<T: Element>(
     w: &[T],
     dx: &mut [T],
 ) -> Result<()> {
-    let ([batch, filters, ..], taps) = (geometry.output(), geometry.taps());
     if dx.is_empty() {
         return Ok(());
     }
-    let plane = Plane::of_input(geometry);
-    let (pixels, offsets, tap_offsets) =
-        (plane.pixels(), plane.pixel_offsets(), plane.tap_offsets());
-    let arch = Arch::current()?;
-    let pool = Pool::for_work(batch * filters * taps * pixels, PARALLEL_WORK)?;
-    let w = MatRef::new(w, [filters, taps])?.t();
+    let ([batch, ..], work) = (geometry.input(), geometry.taps() * geometry.output_len());
+    let pool = Pool::for_work(work, PARALLEL_WORK)?;
     let dx = Rows::new(dx, batch, geometry.input_len() / batch);
-    pool.for_each_part((dx, Rows::new(dy, batch, filters * pixels)), 1, |_, (dx, dy)| {
-        with_scratch_in_parts([taps * pixels, plane.len()], |[columns, haloed]| {
-            let dy = MatRef::new(dy.data, [filters, pixels]).expect("one image of dy");
-            let product = Product {
-                size: [taps, pixels, filters],
-                a: Operand::<T, Dense<'_, T>>::InPlace(w),
-                // From memory in long runs: in place, 30 rows at a time would be read a register each.
-                b: Operand::Source(&Dense(dy.t())),
-                c: Output { start: columns.as_mut_ptr(), strides: [pixels as isize, 1] },
-                finish: General::new(T::one(), T::zero(), Epilogue::default()),
-            };
-            // SAFETY: `columns` is this task's own taps × pixels.
-            unsafe { product.compute(arch, Pool::SERIAL) };
-            haloed.fill(T::zero());
-            let side_by_side = geometry.window().stride[1] == 1;
-            let row = if side_by_side { geometry.output()[3] } else { 1 };
-            for (tap, columns) in tap_offsets.iter().zip(columns.chunks_exact(pixels.max(1))) {
-                arch.dispatch(AddRows {
-                    rows: columns,
-                    row,
-                    offsets: &offsets,
-                    to: &mut haloed[*tap..],
-                });
-            }
-            plane.read(haloed, dx.data);
-        });
-    });
-    Ok(())
+    let dy = Rows::new(dy, batch, geometry.output_len() / batch);
+    with_data_gradient(geometry, w, |of_image| {
+        pool.for_each_part((dx, dy), 1, |_, (dx, dy)| of_image(dy.data, dx.data));
+        Ok(())
+    })
 }
 
-/// Adds each row of `rows` to the elements of `to` from the offset of its first one on.
-struct AddRows<'a, T> {
-    rows: &'a [T],
-    /// Elements of a row.
-    row: usize,
-    /// Of each element.
-    offsets: &'a [usize],
+/// Calls `body` with what gives dx of one image from its dy.
+pub(super) fn with_data_gradient<T: Element>(
+    geometry: &ConvGeometry,
+    w: &[T],
+    body: impl FnOnce(&DataGradient<'_, T>) -> Result<()>,
+) -> Result<()> {
+    let ([_, filters, height, width], taps) = (geometry.output(), geometry.taps());
+    let plane = Plane::of_input(geometry).in_turns();
+    let (tap_offsets, row_step) = (plane.tap_offsets(), plane.row_step());
+    let rows_at_once = (COLUMNS / (taps * width * size_of::<T>()).max(1)).clamp(1, height);
+    let arch = Arch::current()?;
+    let adding = if width < arch.lanes::<T>() { arch.of_256_bits() } else { arch };
+    let w = MatRef::new(w, [filters, taps])?.t();
+    body(&|dy, dx| {
+        let lens = [taps * rows_at_once * width, plane.len()];
+        with_scratch_in_parts(lens, |[columns, haloed]| {
+            haloed.fill(T::zero());
+            let dy = MatRef::new(dy, [filters, height * width]).expect("one image of dy");
+            for first in (0..height).step_by(rows_at_once) {
+                let rows = rows_at_once.min(height - first);
+                let dy = dy.split_cols(first * width).1.split_cols(rows * width).0;
+                let pixels = rows * width;
+                let product = Product {
+                    size: [taps, pixels, filters],
+                    a: Operand::<T, Dense<'_, T>>::InPlace(w),
+                    // From memory in long runs: in place, 30 rows at a time would be read a register each.
+                    b: Operand::Source(&Dense(dy.t())),
+                    c: Output { start: columns.as_mut_ptr(), strides: [pixels as isize, 1] },
+                    finish: General::new(T::one(), T::zero(), Epilogue::default()),
+                };
+                // SAFETY: `columns` is this task's own, and holds taps × pixels.
+                unsafe { product.compute(arch, Pool::SERIAL) };
+                let columns = &columns[..taps * pixels];
+                let to = &mut haloed[first * row_step..];
+                adding.dispatch(AddColumns {
+                    columns,
+                    size: [rows, width],
+                    tap_offsets: &tap_offsets,
+                    row_step,
+                    to,
+                });
+            }
+            plane.read(haloed, dx);
+        });
+    })
+}
+
+/// Adds each column, rows `row_step` apart, to the elements of `to` from its tap's offset on.
+struct AddColumns<'a, T> {
+    /// (taps, pixels).
+    columns: &'a [T],
+    /// `[height, width]` of the pixels.
+    size: [usize; 2],
+    tap_offsets: &'a [usize],
+    row_step: usize,
     to: &'a mut [T],
 }
 
-impl<T: Element> WithSimd for AddRows<'_, T> {
+impl<T: Element> WithSimd for AddColumns<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { rows, row, offsets, to } = self;
+        let Self { columns, size: [height, width], tap_offsets, row_step, to } = self;
         let lanes = Vector::<T, S>::len();
-        for (rows, offsets) in rows.chunks_exact(row).zip(offsets.chunks_exact(row)) {
-            let to = &mut to[offsets[0]..][..row];
-            let whole = row - row % lanes;
-            for at in (0..whole).step_by(lanes) {
-                let sum = Vector::load(simd, &to[at..]) + Vector::load(simd, &rows[at..]);
-                sum.store(&mut to[at..]);
-            }
-            for at in whole..row {
-                to[at] += rows[at];
+        let sum = |to: &[T], row: &[T], at: usize| {
+            Vector::load(simd, &to[at..]) + Vector::load(simd, &row[at..])
+        };
+        for (&tap, column) in tap_offsets.iter().zip(columns.chunks_exact(height * width)) {
+            for (y, row) in column.chunks_exact(width).enumerate() {
+                let to = &mut to[tap + y * row_step..][..width];
+                if width < lanes {
+                    to.iter_mut().zip(row).for_each(|(to, &x)| *to += x);
+                    continue;
+                }
+                // The last two registers may overlap: read both before either is written.
+                let last = width - lanes;
+                let end = sum(to, row, last);
+                for at in (0..last).step_by(lanes) {
+                    sum(to, row, at).store(&mut to[at..]);
+                }
+                end.store(&mut to[last..]);
             }
         }
     }

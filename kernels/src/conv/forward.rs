@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::PARALLEL_WORK;
 use super::geometry::ConvGeometry;
 use super::plane::{Plane, Registers};
 use super::source::Taps;
+use super::{DataGradient, IMAGES, PARALLEL_WORK};
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::Result;
@@ -30,7 +30,15 @@ pub(super) fn forward<T: Element>(
 ) -> Result<()> {
     let w = MatRef::new(w, [geometry.weight()[0], geometry.taps()])?;
     let epilogue = Epilogue { bias: bias.map_or(Bias::None, Bias::PerRow), relu };
-    correlate(&Plane::of_input(geometry), geometry.input()[0], x, &Dense(w), w.shape(), epilogue, y)
+    correlate(
+        &Plane::of_input(geometry).in_turns(),
+        geometry.input()[0],
+        x,
+        &Dense(w),
+        w.shape(),
+        epilogue,
+        y,
+    )
 }
 
 pub(super) fn backward_data<T: Element>(
@@ -39,12 +47,34 @@ pub(super) fn backward_data<T: Element>(
     w: &[T],
     dx: &mut [T],
 ) -> Result<()> {
-    let [filters, channels, ..] = geometry.weight();
-    let area = geometry.window().area();
-    let turned = Turned { w, channels, area };
+    let (plane, turned, size) = turned(geometry, w);
+    correlate(&plane, geometry.input()[0], dy, &turned, size, Epilogue::default(), dx)
+}
+
+/// Calls `body` with what gives dx of one image from its dy.
+pub(super) fn with_data_gradient<T: Element>(
+    geometry: &ConvGeometry,
+    w: &[T],
+    body: impl FnOnce(&DataGradient<'_, T>) -> Result<()>,
+) -> Result<()> {
+    let (plane, turned, size) = turned(geometry, w);
+    let pool = Pool::for_work(geometry.taps() * geometry.output_len(), PARALLEL_WORK)?;
+    Correlation::with_filters(&plane, pool, &turned, size, |correlation| {
+        body(&|dy, dx| correlation.of_image(dy, 0..size[0], Epilogue::default(), dx))
+    })
+}
+
+/// Windows whose multiply-adds take as long as those of [`backward_data`], per filter and tap.
+pub(super) fn windows_of_data_gradient<T: Element>(geometry: &ConvGeometry) -> Result<usize> {
     let plane = Plane::of_output_gradient(geometry);
-    let shape = [channels, filters * area];
-    correlate(&plane, geometry.input()[0], dy, &turned, shape, Epilogue::default(), dx)
+    Ok(cheapest::<T>(&plane, Arch::current()?, geometry.input()[1]).0)
+}
+
+/// The gradient by x as a convolution of dy: how it lies, the filters, and their rows and taps.
+fn turned<'a, T>(geometry: &ConvGeometry, w: &'a [T]) -> (Plane, Turned<'a, T>, [usize; 2]) {
+    let ([filters, channels, ..], area) = (geometry.weight(), geometry.window().area());
+    let turned = Turned { w, channels, area };
+    (Plane::of_output_gradient(geometry), turned, [channels, filters * area])
 }
 
 /// The filters as the gradient by x sees them: lines are channels, and the depth is (filter, cell) with the cells
@@ -76,9 +106,6 @@ impl<T: Element> PanelSource<T> for Turned<'_, T> {
     }
 }
 
-/// Images from which on each of them is a task; fewer are cut into groups of filters as well.
-const IMAGES: usize = 4;
-
 /// For each image, y (rows × pixels) = filters (rows × taps) · windows (taps × pixels).
 fn correlate<T: Element>(
     plane: &Plane,
@@ -93,82 +120,149 @@ fn correlate<T: Element>(
         return Ok(());
     }
     let pixels = plane.pixels();
-    let arch = Arch::current()?;
     let pool = Pool::for_work(batch * all_rows * taps * pixels, PARALLEL_WORK)?;
-    let blocking = Blocking::of::<T>(arch, taps);
-    let mr = blocking.mr;
-    let path = Path::choose(plane, &blocking);
-    let tap_offsets = plane.tap_offsets();
-    with_scratch(packed_len(all_rows, mr, taps), |packed| {
-        match path {
-            Path::InPlace(_) => {
-                pack_panels(arch, pool, filters, packed, mr, 0..all_rows, 0..taps);
-            }
-            Path::Packed(_) => pack_left(arch, pool, filters, [all_rows, taps], packed),
-        }
-        let (packed, image_len) = (&*packed, images.len() / batch);
-        // Each group fills the image's plane for itself, which costs little beside its products.
-        let group = match path {
-            Path::InPlace(_) if batch < IMAGES => all_rows.div_ceil(IMAGES).next_multiple_of(mr),
-            _ => all_rows,
-        };
+    Correlation::with_filters(plane, pool, filters, [all_rows, taps], |correlation| {
+        let image_len = images.len() / batch;
+        let group = correlation.rows_of_a_task(batch);
         let groups = all_rows.div_ceil(group);
         let y = Rows::new(y, batch * all_rows, pixels).into_raw();
         pool.for_each(batch * groups, |task| {
             let (image, first) = (task / groups, task % groups * group);
-            let rows = group.min(all_rows - first);
-            with_scratch(plane.len(), |haloed| {
-                plane.fill(&images[image * image_len..][..image_len], haloed);
-                // SAFETY: a plane's offsets stay a register below its length; `y` is this task's own
-                // rows × pixels, which lie within all of it; the bias was checked to hold all rows.
-                unsafe {
-                    let y = Rows::<&mut [T]>::part(y, image * all_rows + first, rows);
-                    let start = y.data.as_mut_ptr().wrapping_sub(first * pixels); // of the image
-                    let c = Output { start, strides: [pixels as isize, 1] };
-                    let finish = General::new(T::one(), T::zero(), epilogue);
-                    match &path {
-                        Path::InPlace(registers) => {
-                            let Registers { offsets, pixels } = registers;
-                            let (lanes, panels) = (blocking.lanes, &packed[first * taps..]);
-                            let left = Packed { panels, depth: taps, width: mr };
-                            let right = Gathered::registers(haloed, offsets, &tap_offsets, pixels);
-                            let cols = offsets.len() * lanes;
-                            let (depth, row, col) = (taps, first, 0);
-                            let block = Block { left, right, depth, rows, cols, row, col, c };
-                            block.compute(arch, finish);
-                        }
-                        Path::Packed(offsets) => {
-                            let windows = Taps::new(haloed, offsets, &tap_offsets);
-                            let (size, a) =
-                                ([rows, pixels, taps], Operand::<T, Taps<'_, T>>::Packed(packed));
-                            Product { size, a, b: Operand::Source(&windows), c, finish }
-                                .compute(arch, Pool::SERIAL);
-                        }
+            let rows = first..all_rows.min(first + group);
+            // SAFETY: this task's own rows.
+            let y = unsafe { Rows::<&mut [T]>::part(y, image * all_rows + first, rows.len()) };
+            let image = &images[image * image_len..][..image_len];
+            correlation.of_image(image, rows, epilogue, y.data);
+        });
+        Ok(())
+    })
+}
+
+/// Filters that slide over one image after another.
+struct Correlation<'a, T> {
+    plane: &'a Plane,
+    path: Path,
+    tap_offsets: Vec<usize>,
+    arch: Arch,
+    blocking: Blocking,
+    /// (rows × taps), packed as `path` asks for.
+    filters: &'a [T],
+    size: [usize; 2],
+}
+
+impl<T: Element> Correlation<'_, T> {
+    /// Calls `body` with the filters, `[rows, taps]` of them.
+    fn with_filters(
+        plane: &Plane,
+        pool: Pool,
+        filters: &impl PanelSource<T>,
+        size: [usize; 2],
+        body: impl FnOnce(&Correlation<'_, T>) -> Result<()>,
+    ) -> Result<()> {
+        let [rows, taps] = size;
+        let (arch, path) = Path::choose::<T>(plane, Arch::current()?, rows);
+        let blocking = Blocking::of::<T>(arch, taps);
+        with_scratch(packed_len(rows, blocking.mr, taps), |packed| {
+            match path {
+                Path::InPlace(_) => {
+                    pack_panels(arch, pool, filters, packed, blocking.mr, 0..rows, 0..taps);
+                }
+                Path::Packed(_) => pack_left(arch, pool, filters, size, packed),
+            }
+            let tap_offsets = plane.tap_offsets();
+            body(&Correlation { plane, path, tap_offsets, arch, blocking, filters: packed, size })
+        })
+    }
+
+    /// Rows that are a task: each fills the image's plane for itself, which costs little beside its products.
+    fn rows_of_a_task(&self, batch: usize) -> usize {
+        let [rows, _] = self.size;
+        match self.path {
+            Path::InPlace(_) if batch < IMAGES => {
+                rows.div_ceil(IMAGES).next_multiple_of(self.blocking.mr)
+            }
+            _ => rows,
+        }
+    }
+
+    /// y (`rows` × pixels) of one image. The first row must begin a panel.
+    fn of_image(&self, image: &[T], rows: Range<usize>, epilogue: Epilogue<'_, T>, y: &mut [T]) {
+        let Self { plane, ref tap_offsets, arch, blocking, filters, size: [_, taps], .. } = *self;
+        let (first, pixels) = (rows.start, plane.pixels());
+        assert_eq!(y.len(), rows.len() * pixels);
+        with_scratch(plane.len(), |haloed| {
+            plane.fill(image, haloed);
+            let start = y.as_mut_ptr().wrapping_sub(first * pixels); // of the image
+            let c = Output { start, strides: [pixels as isize, 1] };
+            let finish = General::new(T::one(), T::zero(), epilogue);
+            // SAFETY: a plane's offsets stay a register below its length; `y` is the block of C; a bias was checked to hold all rows.
+            unsafe {
+                match &self.path {
+                    Path::InPlace(Registers { offsets, pixels }) => {
+                        let panels = &filters[first * taps..];
+                        let left = Packed { panels, depth: taps, width: blocking.mr };
+                        let right = Gathered::registers(haloed, offsets, tap_offsets, pixels);
+                        let cols = offsets.len() * blocking.lanes;
+                        let (depth, rows, row, col) = (taps, rows.len(), first, 0);
+                        let block = Block { left, right, depth, rows, cols, row, col, c };
+                        block.compute(arch, finish);
+                    }
+                    Path::Packed(offsets) => {
+                        let windows = Taps::new(haloed, offsets, tap_offsets);
+                        let size = [rows.len(), pixels, taps];
+                        let a = Operand::<T, Taps<'_, T>>::Packed(filters);
+                        Product { size, a, b: Operand::Source(&windows), c, finish }
+                            .compute(arch, Pool::SERIAL);
                     }
                 }
-            });
+            }
         });
-    });
-    Ok(())
+    }
 }
 
 /// How the windows reach the microkernel.
 enum Path {
     /// Read where they are: a register is as many windows side by side, so each of its taps is one load.
     InPlace(Registers),
-    /// Packed, by the windows' offsets: strided windows, and rows shorter than a register or badly cut by it.
+    /// Packed, by the windows' offsets: strided windows, and rows that registers fit badly.
     Packed(Vec<usize>),
 }
 
+/// What packing costs, in rows of filters whose multiply-adds take as long: runs of windows are short.
+const PACKING: usize = 64;
+
 impl Path {
-    fn choose(plane: &Plane, blocking: &Blocking) -> Self {
-        let lanes = blocking.lanes;
-        match plane.registers(lanes, blocking.nr / lanes) {
-            // Up to a quarter of the lanes may be computed twice: packing costs more.
-            Some(registers) if 4 * registers.pixels.len() * lanes <= 5 * plane.pixels() => {
-                Self::InPlace(registers)
+    fn choose<T: Element>(plane: &Plane, arch: Arch, rows: usize) -> (Arch, Self) {
+        match cheapest::<T>(plane, arch, rows) {
+            (_, Some(narrow)) => {
+                let (lanes, panel) = registers_of::<T>(narrow);
+                let registers = plane.registers(lanes, panel).expect("they were counted");
+                (narrow, Self::InPlace(registers))
             }
-            _ => Self::Packed(plane.pixel_offsets()),
+            (_, None) => (arch, Self::Packed(plane.pixel_offsets())),
         }
     }
+}
+
+/// Windows that a multiply-add of all registers could have served, the packing of `rows` filters among them, and the instruction set of
+/// the windows in place, if they are the cheaper: registers that overlap cost what they compute twice, and that is less where they
+/// are half as long and a row is 24 windows, say.
+fn cheapest<T: Element>(plane: &Plane, arch: Arch, rows: usize) -> (usize, Option<Arch>) {
+    let packed = plane.pixels() * (rows + PACKING) / rows.max(1);
+    [arch, arch.of_256_bits()]
+        .into_iter()
+        .filter_map(|narrow| {
+            let (lanes, panel) = registers_of::<T>(narrow);
+            let windows = plane.count_registers(lanes, panel)? * arch.lanes::<T>();
+            Some((windows, Some(narrow)))
+        })
+        .chain([(packed, None)])
+        .min_by_key(|(windows, _)| *windows)
+        .unwrap_or((packed, None))
+}
+
+/// Elements of a register, and registers of a panel.
+fn registers_of<T: Element>(arch: Arch) -> (usize, usize) {
+    let Blocking { nr, lanes, .. } = Blocking::of::<T>(arch, 1);
+    (lanes, nr / lanes)
 }

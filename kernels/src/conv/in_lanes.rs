@@ -90,31 +90,57 @@ impl InLanes {
         })
     }
 
-    pub(super) fn backward_weight<T: Element>(
+    /// dw, db and dx, or which of them are asked for, w beside dx: of a lane group at a time, whose dy is turned once.
+    pub(super) fn backward<T: Element>(
         &self,
-        x: &[T],
-        dy: &[T],
+        [x, dy]: [&[T]; 2],
         dw: &mut [T],
+        db: Option<&mut [T]>,
+        data: Option<(&[T], &mut [T])>,
+    ) -> Result<()> {
+        let Some((w, dx)) = data else { return self.weight_gradient([x, dy], dw, db, None) };
+        with_scratch(self.plan.filters_len(), |filters| {
+            self.plan.backward_filters(w, filters)?;
+            self.weight_gradient([x, dy], dw, db, Some((filters, dx)))
+        })
+    }
+
+    fn weight_gradient<T: Element>(
+        &self,
+        [x, dy]: [&[T]; 2],
+        dw: &mut [T],
+        db: Option<&mut [T]>,
+        data: Option<(&[T], &mut [T])>,
     ) -> Result<()> {
         let ([inputs, outputs], [x_len, y_len]) = (self.features, self.lens());
         let part_groups = self.groups.div_ceil(BATCH_PARTS);
         let parts = self.groups.div_ceil(part_groups);
         let stride = dw.len() + self.filters;
+        let (filters, dx) = data.unzip();
         with_scratch(parts * stride, |gradients| {
-            let stretches = [(&mut *gradients, stride)];
-            lanes::for_each_stretch(parts, self.work, stretches, |part, [gradient]| {
+            let stretches =
+                [(&mut *gradients, stride), (dx.unwrap_or_default(), part_groups * x_len)];
+            lanes::for_each_stretch(parts, self.work, stretches, |part, [gradient, dx]| {
                 gradient.fill(T::zero());
                 let (gradient, db) = gradient.split_at_mut(stride - self.filters);
+                let mut dx = dx.chunks_mut(x_len);
                 with_scratch_in_parts([x_len, y_len], |[x_lanes, dy_lanes]| {
                     let first = part * part_groups;
                     for group in first..(first + part_groups).min(self.groups) {
                         gather(self.group(x, group, x_len), inputs, x_lanes)?;
                         gather(self.group(dy, group, y_len), outputs, dy_lanes)?;
                         self.plan.add_weight_gradient(x_lanes, dy_lanes, gradient, db)?;
+                        if let Some((filters, dx)) = filters.zip(dx.next()) {
+                            self.plan.backward_data(dy_lanes, filters, None, x_lanes)?;
+                            scatter(x_lanes, inputs, dx)?;
+                        }
                     }
                     Ok(())
                 })
             })?;
+            if let Some(db) = db {
+                lanes::sum_stretches(gradients, stride, dw.len(), db)?;
+            }
             lanes::sum_stretches(gradients, stride, 0, dw)
         })
     }

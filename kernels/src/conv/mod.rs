@@ -3,9 +3,9 @@
 //! | shape | way | why |
 //! |---|---|---|
 //! | 3×3, stride 1, 8 channels or more on both sides, a batch that fills lanes | `in_lanes.rs`: Winograd's filtering, samples in lanes | a quarter to a third of the multiplications |
-//! | anything else, stride 1, rows of a register or more | `forward.rs`, in place: a matrix product whose windows are read where they lie | nothing is copied but the image, once, with its padding |
-//! | anything else | `forward.rs`, packed: the same, windows copied into panels | windows of a register are not side by side |
-//! | gradient by x of up to 3 channels | `by_columns.rs`: the gradient of the column matrix, added up | as a product of 3 rows or fewer it would fill half a tile at most |
+//! | anything else, rows of a register or more | `forward.rs`, in place: a matrix product whose windows are read where they lie | nothing is copied but the image, once, with its padding; its columns in turns, where windows are a stride apart |
+//! | shorter rows; many filters, if rows fit registers badly | `forward.rs`, packed: the same, windows copied into panels | half a register of windows costs as much as a whole one |
+//! | gradient by x of one channel, of a stride, or of an image much larger than dy | `by_columns.rs`: the gradient of the column matrix, added up | a product for each of x's pixels is half a tile, or mostly of zeros |
 //! | gradient by the weights of few taps, or of filters that leave much of a panel empty; stride 1, rows of a register or more | `few_taps.rs`: lanes along the pixels | 9 taps are too few to pack dy for, and 6 filters a third of a panel |
 //! | gradient by the weights, but for those | `backward_weight.rs`: a matrix product over the pixels | windows are read element by element where they lie |
 //!
@@ -24,13 +24,17 @@ mod source;
 
 pub use geometry::{ConvGeometry, Window};
 
+use backward_weight::Pass;
 use in_lanes::InLanes;
 
 use crate::element::Element;
 use crate::error::{Result, check_len, checked_size};
+use crate::threads::num_threads;
 
 /// Multiply-adds below which waking a thread costs more than it saves.
 const PARALLEL_WORK: usize = 1 << 19;
+/// Images from which on each of them is a task; fewer are cut into groups of filters as well.
+const IMAGES: usize = 4;
 /// Parts the batch is cut into for the gradient by the weights, each with a gradient of its own; they are added in order, so the
 /// number is fixed.
 const BATCH_PARTS: usize = 16;
@@ -78,7 +82,9 @@ pub fn backward_data<T: Element>(
     check_len(OP, "dx", dx, geometry.input_len())?;
     match InLanes::new::<T>(geometry)? {
         Some(in_lanes) => in_lanes.backward_data(dy, w, dx),
-        None if by_columns::is_best(geometry) => by_columns::backward_data(geometry, dy, w, dx),
+        None if by_columns::is_best::<T>(geometry)? => {
+            by_columns::backward_data(geometry, dy, w, dx)
+        }
         None => forward::backward_data(geometry, dy, w, dx),
     }
 }
@@ -101,14 +107,61 @@ pub fn backward_weight<T: Element>(
     if let Some(db) = &db {
         check_len(OP, "db", db, geometry.weight()[0])?;
     }
-    if let Some(db) = db {
-        backward_weight::backward_bias(geometry, dy, db)?;
-    }
     match InLanes::new::<T>(geometry)? {
-        Some(in_lanes) => in_lanes.backward_weight(x, dy, dw),
-        None => backward_weight::backward_weight(geometry, x, dy, dw),
+        Some(in_lanes) => in_lanes.backward([x, dy], dw, db, None),
+        None => Pass { geometry, x, dy, dw, db, data: None }.run(),
     }
 }
+
+/// What [`backward`] computes.
+pub struct Gradients<'a, T> {
+    /// By x.
+    pub dx: &'a mut [T],
+    /// By w.
+    pub dw: &'a mut [T],
+    /// By the bias.
+    pub db: &'a mut [T],
+}
+
+/// All gradients: [`backward_data`] and [`backward_weight`] in one pass over the batch, which reads dy once.
+///
+/// # Errors
+/// [`crate::Error::Length`] where a slice does not hold what the geometry asks for.
+pub fn backward<T: Element>(
+    geometry: &ConvGeometry,
+    x: &[T],
+    dy: &[T],
+    w: &[T],
+    Gradients { dx, dw, db }: Gradients<'_, T>,
+) -> Result<()> {
+    const OP: &str = "conv::backward";
+    check_len(OP, "x", x, geometry.input_len())?;
+    check_len(OP, "dy", dy, geometry.output_len())?;
+    check_len(OP, "w", w, geometry.weight_len())?;
+    check_len(OP, "dx", dx, geometry.input_len())?;
+    check_len(OP, "dw", dw, geometry.weight_len())?;
+    check_len(OP, "db", db, geometry.weight()[0])?;
+    if let Some(in_lanes) = InLanes::new::<T>(geometry)? {
+        return in_lanes.backward([x, dy], dw, Some(db), Some((w, dx)));
+    }
+    // For dx alone few images are cut further, and many among more threads than there are parts.
+    let ([batch, ..], is_empty) = (geometry.input(), dx.is_empty() || dy.is_empty());
+    if batch < IMAGES || num_threads()? > BATCH_PARTS || is_empty {
+        backward_data(geometry, dy, w, dx)?;
+        return backward_weight(geometry, x, dy, dw, Some(db));
+    }
+    let run = |of_image: &DataGradient<'_, T>| {
+        let data = Some((dx, of_image));
+        Pass { geometry, x, dy, dw, db: Some(db), data }.run()
+    };
+    match by_columns::is_best::<T>(geometry)? {
+        true => by_columns::with_data_gradient(geometry, w, run),
+        false => forward::with_data_gradient(geometry, w, run),
+    }
+}
+
+/// Computes dx of one image from its dy.
+type DataGradient<'a, T> = dyn Fn(&[T], &mut [T]) + Sync + 'a;
 
 /// The column matrix of x (batch, channels, height, width): a row for each window, in the order (n, y, x), and in it
 /// a column for each cell, in the order (channel, filter y, filter x); 0 on the padding.

@@ -1,7 +1,8 @@
 //! One image with its padding written out, so that every tap of every window is a plain offset.
 //!
 //! The halo costs one pass over the image and saves the bounds checks of taps·filters passes. Spread (zeros between the
-//! elements) turns the gradient of a strided convolution into a convolution of stride 1.
+//! elements) turns the gradient of a strided convolution into a convolution of stride 1. Columns in turns (of a stride of 2, the even
+//! ones before the odd) bring side by side what windows of a row see through a tap.
 
 use std::ops::Range;
 
@@ -17,6 +18,8 @@ pub(crate) struct Plane {
     image: [usize; 2],
     /// Rows and columns from one element of the image to the next: 1, or more with zeros between.
     spread: [usize; 2],
+    /// In how many turns the columns of a row lie.
+    turns: usize,
     /// Where the image's first element lies; negative where the window never reaches it.
     origin: [isize; 2],
     /// `[height, width]` of the haloed image.
@@ -25,6 +28,38 @@ pub(crate) struct Plane {
     stride: [usize; 2],
     /// `[height, width]` of the output.
     output: [usize; 2],
+}
+
+/// Elements at even steps.
+#[derive(Clone, Copy)]
+struct Run {
+    start: usize,
+    step: usize,
+    len: usize,
+}
+
+/// Copies a run of `from` to one of `to` of as many elements.
+fn copy_run<T: Element>(from: &[T], run: Run, to: &mut [T], target: Run) {
+    let from = &from[run.start..];
+    let to = &mut to[target.start..];
+    match (run.step, target.step) {
+        (1, 1) => to[..run.len].copy_from_slice(&from[..run.len]),
+        // Steps known to the compiler, which can take several at a time.
+        (2, 1) => {
+            let (pairs, last) = from[..2 * run.len - 1].as_chunks::<2>();
+            to.iter_mut().zip(pairs).for_each(|(to, &[x, _])| *to = x);
+            to[run.len - 1] = last[0];
+        }
+        (1, 2) => {
+            let (pairs, last) = to[..2 * run.len - 1].as_chunks_mut::<2>();
+            pairs.iter_mut().zip(from).for_each(|([to, _], &x)| *to = x);
+            last[0] = from[run.len - 1];
+        }
+        _ => {
+            let to = to.iter_mut().step_by(target.step).take(run.len);
+            to.zip(from.iter().step_by(run.step)).for_each(|(to, &x)| *to = x);
+        }
+    }
 }
 
 /// Where registers of windows begin: on the haloed image, and on the output.
@@ -54,12 +89,19 @@ impl Plane {
             channels,
             image: [height, width],
             spread: [1, 1],
+            turns: 1,
             origin: window.pad.map(|pad| pad as isize),
             size: [height + 2 * window.pad[0], width + 2 * window.pad[1]],
             filter: window.size,
             stride: window.stride,
             output,
         }
+    }
+
+    /// The same with columns in turns, so that all windows of a row are side by side.
+    pub(super) fn in_turns(self) -> Self {
+        let ([height, width], turns) = (self.size, self.stride[1]);
+        Self { turns, size: [height, width.next_multiple_of(turns)], ..self }
     }
 
     /// dy as the gradient by x sees it: x and y exchanged, the filter turned around, the stride between dy's elements.
@@ -72,6 +114,7 @@ impl Plane {
             channels: filters,
             image: [out_h, out_w],
             spread: window.stride,
+            turns: 1,
             origin: axes.map(|axis| window.size[axis] as isize - 1 - window.pad[axis] as isize),
             size: [height + window.size[0] - 1, width + window.size[1] - 1],
             filter: window.size,
@@ -80,8 +123,9 @@ impl Plane {
         }
     }
 
-    /// The same with rows of whole multiples of so many elements: lines of the cache, say.
+    /// The same with rows of whole multiples of so many elements: lines of the cache, say. Columns must be in one turn.
     pub(crate) fn with_rows_of(self, elements: usize) -> Self {
+        assert_eq!(self.turns, 1);
         let [height, width] = self.size;
         Self { size: [height, width.next_multiple_of(elements)], ..self }
     }
@@ -107,32 +151,42 @@ impl Plane {
         self.output[0] * self.output[1]
     }
 
+    /// Where column `x` lies in its row.
+    fn column(&self, x: usize) -> usize {
+        x % self.turns * (self.size[1] / self.turns) + x / self.turns
+    }
+
     /// The offset of each window's first tap, in the order (y, x).
     pub(crate) fn pixel_offsets(&self) -> Vec<usize> {
         let [out_h, out_w] = self.output;
-        let at = |y: usize, x: usize| y * self.row_step() + x * self.stride[1];
+        let at = |y: usize, x: usize| y * self.row_step() + self.column(x * self.stride[1]);
         (0..out_h).flat_map(|y| (0..out_w).map(move |x| at(y, x))).collect()
     }
 
-    /// The windows, a register of `lanes` at a time along each row of the output, in whole panels of `panel` registers;
-    /// `None` where the windows of a register are not side by side.
+    /// Registers that hold the windows, `lanes` at a time along each row of the output, in whole panels of `panel` registers; `None`
+    /// where rows are shorter.
+    pub(super) fn count_registers(&self, lanes: usize, panel: usize) -> Option<usize> {
+        let [height, width] = self.output;
+        let side_by_side = self.stride[1] == self.turns;
+        (side_by_side && width >= lanes && height > 0)
+            .then(|| (height * width.div_ceil(lanes)).next_multiple_of(panel))
+    }
+
+    /// Those registers.
     ///
-    /// A row's last register ends with the row: where `lanes` does not divide the row, some windows are in two.
+    /// A row's last one ends with the row: where `lanes` does not divide the row, some windows are in two.
     pub(super) fn registers(&self, lanes: usize, panel: usize) -> Option<Registers> {
-        let [out_h, out_w] = self.output;
-        if self.stride[1] != 1 || out_w < lanes || out_h == 0 {
-            return None;
-        }
-        let starts = (0..out_w).step_by(lanes).map(|x| x.min(out_w - lanes));
+        let count = self.count_registers(lanes, panel)?;
+        let [height, width] = self.output;
+        let starts = (0..width).step_by(lanes).map(|x| x.min(width - lanes));
         let mut registers = Registers::default();
-        for y in 0..out_h {
+        for y in 0..height {
             for x in starts.clone() {
                 registers.offsets.push(y * self.row_step() + x);
-                registers.pixels.push(y * out_w + x);
+                registers.pixels.push(y * width + x);
             }
         }
         // The last panel is filled with repetitions.
-        let count = registers.pixels.len().next_multiple_of(panel);
         registers.offsets.resize(count, *registers.offsets.last()?);
         registers.pixels.resize(count, *registers.pixels.last()?);
         Some(registers)
@@ -141,7 +195,8 @@ impl Plane {
     /// The offset of each tap from its window's first, in the order (channel, filter y, filter x).
     pub(super) fn tap_offsets(&self) -> Vec<usize> {
         let cells = 0..self.filter[1];
-        self.tap_row_offsets().iter().flat_map(|row| cells.clone().map(move |x| row + x)).collect()
+        let row_of_taps = |row: usize| cells.clone().map(move |x| row + self.column(x));
+        self.tap_row_offsets().into_iter().flat_map(row_of_taps).collect()
     }
 
     /// The offset of each row of taps from its window's first tap, in the order (channel, filter y).
@@ -150,42 +205,36 @@ impl Plane {
         (0..self.channels).flat_map(|c| (0..self.filter[0]).map(move |fy| row(c, fy))).collect()
     }
 
-    /// Writes one image (channels, height, width) into `haloed`, zeros around it.
+    /// Writes one image (channels, height, width) into `haloed`, zeros around it, and where no window has a tap.
     pub(crate) fn fill<T: Element>(&self, image: &[T], haloed: &mut [T]) {
         assert_eq!(haloed.len(), self.len());
         haloed.fill(T::zero());
-        self.for_each_row(|row, at| {
-            if self.spread[1] == 1 {
-                haloed[at..at + row.len()].copy_from_slice(&image[row]);
-            } else {
-                let to = haloed[at..].iter_mut().step_by(self.spread[1]);
-                to.zip(&image[row]).for_each(|(to, &from)| *to = from);
-            }
-        });
+        self.for_each_run(self.filter, |run, to| copy_run(image, run, haloed, to));
     }
 
     /// Reads the image back out of `haloed`, for planes without spread that reach all of it.
     pub(super) fn read<T: Element>(&self, haloed: &[T], image: &mut [T]) {
-        self.for_each_row(|row, at| {
-            let len = row.len();
-            image[row].copy_from_slice(&haloed[at..at + len]);
-        });
+        self.for_each_run(self.stride, |run, from| copy_run(haloed, from, image, run));
     }
 
-    /// Calls `body` with each row of the image, as far as it lies on the haloed image, and where it starts there.
-    fn for_each_row(&self, mut body: impl FnMut(Range<usize>, usize)) {
+    /// Calls `body` with each row of the image, as far as it lies on the haloed image, and where it lies there; turn by turn. Of the rows
+    /// and the turns from one window's first to the next's only so many as `seen`.
+    fn for_each_run(&self, seen: [usize; 2], mut body: impl FnMut(Run, Run)) {
         let (rows, columns) = (self.reached(0), self.reached(1));
-        if columns.is_empty() {
-            return;
-        }
         let at = |axis: usize, index: usize| {
             (self.origin[axis] + (index * self.spread[axis]) as isize) as usize
         };
-        for c in 0..self.channels {
-            for y in rows.clone() {
-                let row = (c * self.image[0] + y) * self.image[1];
-                let start = (c * self.size[0] + at(0, y)) * self.size[1] + at(1, columns.start);
-                body(row + columns.start..row + columns.end, start);
+        let rows = rows.filter(|&y| at(0, y) % self.stride[0] < seen[0]);
+        let turns = columns.clone().take(self.turns).filter(|&x| at(1, x) % self.turns < seen[1]);
+        for (c, y) in (0..self.channels).flat_map(|c| rows.clone().map(move |y| (c, y))) {
+            let (from, to) = ((c * self.image[0] + y) * self.image[1], c * self.size[0] + at(0, y));
+            for first in turns.clone() {
+                let len = (columns.end - first).div_ceil(self.turns);
+                let haloed = to * self.size[1] + self.column(at(1, first));
+                body(
+                    Run { start: from + first, step: self.turns, len },
+                    Run { start: haloed, step: self.spread[1], len },
+                );
             }
         }
     }

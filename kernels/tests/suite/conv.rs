@@ -2,7 +2,7 @@
 
 use super::common::{integers, len, settled};
 use super::shapes::{CONVOLUTIONS, Convolution};
-use kasoku_kernels::conv::{self, ConvGeometry, Window};
+use kasoku_kernels::conv::{self, ConvGeometry, Gradients, Window};
 use kasoku_kernels::{Element, Error, lanes, reference, set_num_threads};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -28,10 +28,10 @@ fn check_all<T: Element>(geometry: &ConvGeometry, relu: bool, seed: u64) {
     reference::conv::forward(geometry, &x, &w, bias, relu, &mut expected);
     assert!(settled(y) == expected, "{} forward {geometry:?}", T::NAME);
 
-    let (mut dx, mut expected) = (nans::<T>(x.len()), nans::<T>(x.len()));
+    let (mut dx, mut expected_dx) = (nans::<T>(x.len()), nans::<T>(x.len()));
     conv::backward_data(geometry, &dy, &w, &mut dx).unwrap();
-    reference::conv::backward_data(geometry, &dy, &w, &mut expected);
-    assert!(settled(dx) == expected, "{} backward data {geometry:?}", T::NAME);
+    reference::conv::backward_data(geometry, &dy, &w, &mut expected_dx);
+    assert!(settled(dx) == expected_dx, "{} backward data {geometry:?}", T::NAME);
 
     let (mut dw, mut expected) = (nans::<T>(w.len()), nans::<T>(w.len()));
     let (mut db, mut expected_db) = (nans::<T>(geometry.weight()[0]), nans(geometry.weight()[0]));
@@ -40,6 +40,13 @@ fn check_all<T: Element>(geometry: &ConvGeometry, relu: bool, seed: u64) {
     reference::conv::backward_bias(geometry, &dy, &mut expected_db);
     assert!(settled(dw) == expected, "{} backward weight {geometry:?}", T::NAME);
     assert!(db == expected_db, "{} backward bias {geometry:?}", T::NAME);
+
+    let [mut dx, mut dw, mut db] = [x.len(), w.len(), db.len()].map(nans);
+    let gradients = Gradients { dx: &mut dx, dw: &mut dw, db: &mut db };
+    conv::backward(geometry, &x, &dy, &w, gradients).unwrap();
+    assert!(settled(dx) == expected_dx, "{} backward, dx {geometry:?}", T::NAME);
+    assert!(settled(dw) == expected, "{} backward, dw {geometry:?}", T::NAME);
+    assert!(db == expected_db, "{} backward, db {geometry:?}", T::NAME);
 }
 
 fn check_columns<T: Element>(input: [usize; 4], window: &Window, seed: u64) {
@@ -62,7 +69,7 @@ fn check_columns<T: Element>(input: [usize; 4], window: &Window, seed: u64) {
 /// pixel; batches and channels of 0 and 1.
 fn geometry() -> impl Strategy<Value = ConvGeometry> {
     let window = ([1usize..6, 1usize..6], [1usize..4, 1usize..4], [0usize..5, 0usize..5]);
-    let input = (0usize..4, 0usize..4, 1usize..13, 1usize..24);
+    let input = (0usize..6, 0usize..6, 1usize..13, 1usize..24);
     (input, 0usize..9, window).prop_filter_map(
         "the window must fit",
         |((n, c, h, w), filters, (size, stride, pad))| {
@@ -116,6 +123,9 @@ fn the_books_layers_agree_with_the_definition() {
     check_all::<f32>(&geometry, false, 5);
     let geometry = ConvGeometry::new([37, 2, 7, 7], 5, Window::new(3, 3).pad(1)).unwrap();
     check_all::<f64>(&geometry, false, 4);
+    // More columns than are added up at once.
+    let geometry = ConvGeometry::new([4, 24, 31, 33], 7, Window::new(5, 5).stride(2)).unwrap();
+    check_all::<f32>(&geometry, false, 6);
 }
 
 #[test]
@@ -136,13 +146,13 @@ fn any_number_of_threads_gives_the_same_bits() {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(9);
     let mut random =
         |len: usize| -> Vec<f32> { (0..len).map(|_| rng.random_range(-1.0..1.0)).collect() };
-    // The second one in lanes.
-    for channels in [3, 8] {
+    // The gradient by x of the columns, as a product, and in lanes.
+    for channels in [3, 5, 8] {
         let window = Window::new(3, 3).pad(1);
         let geometry = ConvGeometry::new([21, channels, 14, 14], 8, window).unwrap();
         let (x, w) = (random(len(geometry.input())), random(len(geometry.weight())));
         let (dy, bias) = (random(len(geometry.output())), random(8));
-        let results = [1, 2, 3, 8].map(|threads| {
+        let results = [1, 2, 3, 8, 17].map(|threads| {
             set_num_threads(threads);
             let mut y = nans::<f32>(dy.len());
             let mut dx = nans::<f32>(x.len());
@@ -150,6 +160,10 @@ fn any_number_of_threads_gives_the_same_bits() {
             conv::forward(&geometry, &x, &w, Some(&bias), true, &mut y).unwrap();
             conv::backward_data(&geometry, &dy, &w, &mut dx).unwrap();
             conv::backward_weight(&geometry, &x, &dy, &mut dw, Some(&mut db)).unwrap();
+            let one_by_one = [dx.clone(), dw.clone(), db.clone()];
+            let gradients = Gradients { dx: &mut dx, dw: &mut dw, db: &mut db };
+            conv::backward(&geometry, &x, &dy, &w, gradients).unwrap();
+            assert_eq!([&dx, &dw, &db], one_by_one.each_ref(), "one by one, and in one pass");
             [y, dx, dw, db].concat().iter().map(|x| x.to_bits()).collect::<Vec<_>>()
         });
         set_num_threads(0);
@@ -203,6 +217,11 @@ fn slices_that_do_not_fit_are_errors() {
     assert!(matches!(error, Error::Length { operand: "bias", expected: 2, found: 3, .. }));
     assert!(conv::backward_data(&geometry, &y[..17], &w, &mut [0.0; 25]).is_err());
     assert!(conv::backward_weight(&geometry, &x, &y.clone(), &mut [0.0; 17], None).is_err());
+    let (mut dx, mut dw, mut db) = ([7.0; 25], [7.0; 18], [7.0; 3]);
+    let gradients = Gradients { dx: &mut dx, dw: &mut dw, db: &mut db };
+    let error = conv::backward(&geometry, &x, &y, &w, gradients).unwrap_err();
+    assert_eq!(error.to_string(), "conv::backward: db has 3 elements, expected 2");
+    assert_eq!([&dx[..], &dw[..], &db[..]].concat(), [7.0; 46]);
     assert!(conv::im2col([1, 1, 5, 5], &Window::new(6, 6), &x, &mut y).is_err());
     assert_eq!(y, [7.0; 18], "a call that fails writes nothing");
 }

@@ -7,7 +7,7 @@ use crate::layers::{
 };
 use crate::tensor::{contiguous, elements, elements_mut, zeros};
 use crate::{Element, Error, Result, Tensor, kernels};
-use kernels::conv::{self, ConvGeometry, Window};
+use kernels::conv::{self, ConvGeometry, Gradients, Window};
 
 /// y = x ∗ W + b, NCHW: x is (batch, channels, height, width), W (filters, channels, height, width), b (filters,); chapter 7.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ pub struct Convolution<T: Element> {
     w: Parameter<T>,
     b: Parameter<T>,
     window: Window,
-    x: Option<(Tensor<T>, ConvGeometry)>,
+    x: Option<Input<T>>,
 }
 
 impl<T: Element> Convolution<T> {
@@ -53,19 +53,15 @@ impl<T: Element> Convolution<T> {
             }
         }
     }
+}
 
-    /// dW and db, where they learn.
-    fn gradients(&mut self, dout: &Tensor<T>) -> Result<()> {
-        let (x, geometry) = self.x.as_ref().ok_or(Error::NoForward("Convolution"))?;
-        check_gradient("Convolution", dout.shape(), &geometry.output())?;
-        if self.w.frozen && self.b.frozen {
-            return Ok(());
-        }
-        let (dw, db) = (slice_mut(&mut self.w.grad), slice_mut(&mut self.b.grad));
-        conv::backward_weight(geometry, elements(x), elements(dout), dw, Some(db))?;
-        forget_frozen([&mut self.w, &mut self.b]);
-        Ok(())
-    }
+type Input<T> = (Tensor<T>, ConvGeometry);
+
+/// The input of the last forward pass, if `dout` can be the gradient by what came of it.
+fn input_of<'a, T: Element>(x: &'a Option<Input<T>>, dout: &Tensor<T>) -> Result<&'a Input<T>> {
+    let input = x.as_ref().ok_or(Error::NoForward("Convolution"))?;
+    check_gradient("Convolution", dout.shape(), &input.1.output())?;
+    Ok(input)
 }
 
 impl<T: Element> Layer<T> for Convolution<T> {
@@ -90,16 +86,31 @@ impl<T: Element> Layer<T> for Convolution<T> {
 
     fn backward(&mut self, dout: Tensor<T>) -> Result<Tensor<T>> {
         let dout = contiguous(dout);
-        self.gradients(&dout)?;
-        let (_, geometry) = self.x.as_ref().ok_or(Error::NoForward("Convolution"))?;
+        let Self { w, b, x, .. } = self;
+        let (x, geometry) = input_of(x, &dout)?;
         let mut dx = zeros(&geometry.input());
-        let w = slice(&self.w.value);
-        conv::backward_data(geometry, elements(&dout), w, elements_mut(&mut dx))?;
+        let (dy, filters) = (elements(&dout), slice(&w.value));
+        if w.frozen && b.frozen {
+            conv::backward_data(geometry, dy, filters, elements_mut(&mut dx))?;
+        } else {
+            let (dw, db) = (slice_mut(&mut w.grad), slice_mut(&mut b.grad));
+            let gradients = Gradients { dx: elements_mut(&mut dx), dw, db };
+            conv::backward(geometry, elements(x), dy, filters, gradients)?;
+            forget_frozen([w, b]);
+        }
         Ok(dx)
     }
 
     fn backward_parameters(&mut self, dout: Tensor<T>) -> Result<()> {
-        self.gradients(&contiguous(dout))
+        let dout = contiguous(dout);
+        let Self { w, b, x, .. } = self;
+        let (x, geometry) = input_of(x, &dout)?;
+        if !(w.frozen && b.frozen) {
+            let (dw, db) = (slice_mut(&mut w.grad), slice_mut(&mut b.grad));
+            conv::backward_weight(geometry, elements(x), elements(&dout), dw, Some(db))?;
+            forget_frozen([w, b]);
+        }
+        Ok(())
     }
 
     fn parameters(&self) -> Vec<&Parameter<T>> {

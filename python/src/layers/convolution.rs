@@ -79,11 +79,8 @@ fn backward<'py, T: Float>(
     let mut dw = Output::new(py, &geometry.weight())?;
     let mut db = Output::new(py, &geometry.weight()[..1])?;
     let (x, w, dout) = (x.slice()?, w.slice()?, dout.slice()?);
-    let (dx_slice, dw_slice, db_slice) = (dx.slice_mut(), dw.slice_mut(), db.slice_mut());
-    compute(py, geometry.flops() as usize, || {
-        conv::backward_data(&geometry, dout, w, dx_slice)?;
-        conv::backward_weight(&geometry, x, dout, dw_slice, Some(db_slice))
-    })?;
+    let gradients = conv::Gradients { dx: dx.slice_mut(), dw: dw.slice_mut(), db: db.slice_mut() };
+    compute(py, geometry.flops() as usize, || conv::backward(&geometry, x, dout, w, gradients))?;
     Ok((dx.into_array(), dw.into_array(), db.into_array()))
 }
 
