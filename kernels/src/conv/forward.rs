@@ -224,7 +224,7 @@ impl<T: Element> Correlation<'_, T> {
 enum Path {
     /// Read where they are: a register is as many windows side by side, so each of its taps is one load.
     InPlace(Registers),
-    /// Packed, by the windows' offsets: strided windows, and rows that registers fit badly.
+    /// Packed, by the windows' offsets: rows that are shorter than a register, or fit it badly under many filters.
     Packed(Vec<usize>),
 }
 
@@ -232,37 +232,34 @@ enum Path {
 const PACKING: usize = 64;
 
 impl Path {
+    /// The cheapest, and its instruction set.
     fn choose<T: Element>(plane: &Plane, arch: Arch, rows: usize) -> (Arch, Self) {
-        match cheapest::<T>(plane, arch, rows) {
-            (_, Some(narrow)) => {
-                let (lanes, panel) = registers_of::<T>(narrow);
-                let registers = plane.registers(lanes, panel).expect("they were counted");
-                (narrow, Self::InPlace(registers))
-            }
-            (_, None) => (arch, Self::Packed(plane.pixel_offsets())),
-        }
+        let (_, in_place) = cheapest::<T>(plane, arch, rows);
+        let registers = in_place.and_then(|arch| {
+            let [lanes, panel] = registers_of::<T>(arch);
+            Some((arch, Self::InPlace(plane.registers(lanes, panel)?)))
+        });
+        registers.unwrap_or_else(|| (arch, Self::Packed(plane.pixel_offsets())))
     }
 }
 
-/// Windows that a multiply-add of all registers could have served, the packing of `rows` filters among them, and the instruction set of
-/// the windows in place, if they are the cheaper: registers that overlap cost what they compute twice, and that is less where they
-/// are half as long and a row is 24 windows, say.
+/// The instruction set whose registers serve `rows` filters in place, one of 256 bits where rows of windows are shorter than longer
+/// registers, or none if packing is cheaper; and the cost, in windows: as many as the same multiply-adds could have served, had all
+/// registers been whole, each window in one, and nothing packed.
 fn cheapest<T: Element>(plane: &Plane, arch: Arch, rows: usize) -> (usize, Option<Arch>) {
     let packed = plane.pixels() * (rows + PACKING) / rows.max(1);
-    [arch, arch.of_256_bits()]
-        .into_iter()
-        .filter_map(|narrow| {
-            let (lanes, panel) = registers_of::<T>(narrow);
-            let windows = plane.count_registers(lanes, panel)? * arch.lanes::<T>();
-            Some((windows, Some(narrow)))
-        })
-        .chain([(packed, None)])
-        .min_by_key(|(windows, _)| *windows)
-        .unwrap_or((packed, None))
+    let in_place = [arch, arch.of_256_bits()].into_iter().find_map(|narrow| {
+        let [lanes, panel] = registers_of::<T>(narrow);
+        Some((plane.count_registers(lanes, panel)? * arch.lanes::<T>(), narrow))
+    });
+    match in_place {
+        Some((windows, narrow)) if windows <= packed => (windows, Some(narrow)),
+        _ => (packed, None),
+    }
 }
 
 /// Elements of a register, and registers of a panel.
-fn registers_of<T: Element>(arch: Arch) -> (usize, usize) {
+fn registers_of<T: Element>(arch: Arch) -> [usize; 2] {
     let Blocking { nr, lanes, .. } = Blocking::of::<T>(arch, 1);
-    (lanes, nr / lanes)
+    [lanes, nr / lanes]
 }
