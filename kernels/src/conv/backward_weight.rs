@@ -128,13 +128,21 @@ impl<T: Element> Pass<'_, T> {
             pool.for_each_part(Rows::new(&mut *sums, parts, stride), 1, |part, sum| {
                 sum.data.fill(T::zero());
                 let (sum, bias_sum) = sum.data.split_at_mut(sum_len);
-                let lens = [plane.len(), scratch_len, bias_len];
+                let plane_len = if plane.is_image() { 0 } else { plane.len() };
+                let lens = [plane_len, scratch_len, bias_len];
                 with_scratch_in_parts(lens, |[haloed, scratch, planes]| {
                     let first = part * part_images;
                     for n in first..batch.min(first + part_images) {
-                        plane.fill(&x[n * image_len..][..image_len], haloed);
-                        let dy = &dy[n * gradient_len..][..gradient_len];
-                        add(haloed, dy, sum, scratch);
+                        let (x, dy) = (
+                            &x[n * image_len..][..image_len],
+                            &dy[n * gradient_len..][..gradient_len],
+                        );
+                        if plane.is_image() {
+                            add(x, dy, sum, scratch);
+                        } else {
+                            plane.fill(x, haloed);
+                            add(haloed, dy, sum, scratch);
+                        }
                         if bias_len > 0 {
                             sum_axis([filters, pixels, 1], dy, planes).expect("planes of dy");
                             bias_sum.iter_mut().zip(&*planes).for_each(|(sum, &x)| *sum += x);

@@ -187,36 +187,44 @@ impl<T: Element> Correlation<'_, T> {
 
     /// y (`rows` × pixels) of one image. The first row must begin a panel.
     fn of_image(&self, image: &[T], rows: Range<usize>, epilogue: Epilogue<'_, T>, y: &mut [T]) {
+        if self.plane.is_image() && matches!(self.path, Path::InPlace(_)) {
+            return self.of_haloed(image, rows, epilogue, y);
+        }
+        with_scratch(self.plane.len(), |haloed| {
+            self.plane.fill(image, haloed);
+            self.of_haloed(haloed, rows, epilogue, y);
+        });
+    }
+
+    fn of_haloed(&self, haloed: &[T], rows: Range<usize>, epilogue: Epilogue<'_, T>, y: &mut [T]) {
         let Self { plane, ref tap_offsets, arch, blocking, filters, size: [_, taps], .. } = *self;
         let (first, pixels) = (rows.start, plane.pixels());
         assert_eq!(y.len(), rows.len() * pixels);
-        with_scratch(plane.len(), |haloed| {
-            plane.fill(image, haloed);
-            let start = y.as_mut_ptr().wrapping_sub(first * pixels); // of the image
-            let c = Output { start, strides: [pixels as isize, 1] };
-            let finish = General::new(T::one(), T::zero(), epilogue);
-            // SAFETY: a plane's offsets stay a register below its length; `y` is the block of C; a bias was checked to hold all rows.
-            unsafe {
-                match &self.path {
-                    Path::InPlace(Registers { offsets, pixels }) => {
-                        let panels = &filters[first * taps..];
-                        let left = Packed { panels, depth: taps, width: blocking.mr };
-                        let right = Gathered::registers(haloed, offsets, tap_offsets, pixels);
-                        let cols = offsets.len() * blocking.lanes;
-                        let (depth, rows, row, col) = (taps, rows.len(), first, 0);
-                        let block = Block { left, right, depth, rows, cols, row, col, c };
-                        block.compute(arch, finish);
-                    }
-                    Path::Packed(offsets) => {
-                        let windows = Taps::new(haloed, offsets, tap_offsets);
-                        let size = [rows.len(), pixels, taps];
-                        let a = Operand::<T, Taps<'_, T>>::Packed(filters);
-                        Product { size, a, b: Operand::Source(&windows), c, finish }
-                            .compute(arch, Pool::SERIAL);
-                    }
+        let start = y.as_mut_ptr().wrapping_sub(first * pixels); // of the image
+        let c = Output { start, strides: [pixels as isize, 1] };
+        let finish = General::new(T::one(), T::zero(), epilogue);
+        // SAFETY: windows lie on the plane, which has room for another register where they are packed; `y` is the block of C; a bias
+        // was checked to hold all rows.
+        unsafe {
+            match &self.path {
+                Path::InPlace(Registers { offsets, pixels }) => {
+                    let panels = &filters[first * taps..];
+                    let left = Packed { panels, depth: taps, width: blocking.mr };
+                    let right = Gathered::registers(haloed, offsets, tap_offsets, pixels);
+                    let cols = offsets.len() * blocking.lanes;
+                    let (depth, rows, row, col) = (taps, rows.len(), first, 0);
+                    let block = Block { left, right, depth, rows, cols, row, col, c };
+                    block.compute(arch, finish);
+                }
+                Path::Packed(offsets) => {
+                    let windows = Taps::new(haloed, offsets, tap_offsets);
+                    let size = [rows.len(), pixels, taps];
+                    let a = Operand::<T, Taps<'_, T>>::Packed(filters);
+                    Product { size, a, b: Operand::Source(&windows), c, finish }
+                        .compute(arch, Pool::SERIAL);
                 }
             }
-        });
+        }
     }
 }
 

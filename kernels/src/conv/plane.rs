@@ -130,6 +130,13 @@ impl Plane {
         Self { size: [height, width.next_multiple_of(elements)], ..self }
     }
 
+    /// Whether the haloed image is the image.
+    pub(super) fn is_image(&self) -> bool {
+        self.origin == [0, 0]
+            && self.size == self.image
+            && [self.spread, [1, self.turns]] == [[1, 1]; 2]
+    }
+
     /// Elements from one row of the haloed image to the next, and from one channel to the next.
     pub(crate) fn strides(&self) -> [usize; 2] {
         let [height, width] = self.size;
@@ -224,17 +231,28 @@ impl Plane {
         let at = |axis: usize, index: usize| {
             (self.origin[axis] + (index * self.spread[axis]) as isize) as usize
         };
-        let rows = rows.filter(|&y| at(0, y) % self.stride[0] < seen[0]);
-        let turns = columns.clone().take(self.turns).filter(|&x| at(1, x) % self.turns < seen[1]);
-        for (c, y) in (0..self.channels).flat_map(|c| rows.clone().map(move |y| (c, y))) {
-            let (from, to) = ((c * self.image[0] + y) * self.image[1], c * self.size[0] + at(0, y));
-            for first in turns.clone() {
+        let is_seen = |axis: usize, index: usize, steps: usize| {
+            steps == 1 || at(axis, index) % steps < seen[axis]
+        };
+        let turns: Vec<_> = columns
+            .clone()
+            .take(self.turns)
+            .filter(|&x| is_seen(1, x, self.turns))
+            .map(|first| {
                 let len = (columns.end - first).div_ceil(self.turns);
-                let haloed = to * self.size[1] + self.column(at(1, first));
-                body(
-                    Run { start: from + first, step: self.turns, len },
-                    Run { start: haloed, step: self.spread[1], len },
-                );
+                (first, self.column(at(1, first)), len)
+            })
+            .collect();
+        for c in 0..self.channels {
+            for y in rows.clone().filter(|&y| is_seen(0, y, self.stride[0])) {
+                let from = (c * self.image[0] + y) * self.image[1];
+                let to = (c * self.size[0] + at(0, y)) * self.size[1];
+                for &(first, column, len) in &turns {
+                    body(
+                        Run { start: from + first, step: self.turns, len },
+                        Run { start: to + column, step: self.spread[1], len },
+                    );
+                }
             }
         }
     }

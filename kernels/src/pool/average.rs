@@ -59,6 +59,15 @@ struct Sum<T: Element, S: Simd> {
 impl<T: Element> Pooling<T> for Average<T> {
     type State<S: Simd> = Sum<T, S>;
 
+    fn padding(self) -> T {
+        T::zero()
+    }
+
+    #[inline(always)]
+    fn before<S: Simd>(self, cells: Vector<T, S>) -> Sum<T, S> {
+        Sum { sum: cells.like(T::zero()), area: self.area }
+    }
+
     #[inline(always)]
     fn first<S: Simd>(self, _: usize, x: Vector<T, S>) -> Sum<T, S> {
         // 0 + x, as the definition has it: −0 becomes 0.

@@ -100,6 +100,16 @@ struct Best<T: Element, S: Simd> {
 impl<T: Element> Pooling<T> for Max {
     type State<S: Simd> = Best<T, S>;
 
+    fn padding(self) -> T {
+        T::neg_infinity()
+    }
+
+    /// No cell beats minus infinity that is not on the plane, and where none does, the first that is has won.
+    #[inline(always)]
+    fn before<S: Simd>(self, cells: Vector<T, S>) -> Best<T, S> {
+        Best { x: cells.like(T::neg_infinity()), cell: cells }
+    }
+
     #[inline(always)]
     fn first<S: Simd>(self, cell: usize, x: Vector<T, S>) -> Best<T, S> {
         Best { x, cell: x.like(T::of_bits(cell as u32)) }

@@ -3,8 +3,8 @@
 //! Registers lie along a row of y, filled from a row of x for each cell of the windows; where 2×2
 //! windows lie side by side, every element is read once and pairs of registers are taken apart. A row
 //! need not end with a register: what the last one writes beyond the row is written again by those
-//! that follow (of 2×2 windows, see [`Geometry::halve`]). Windows over the border, and the last of a task, are taken one at a time by the same
-//! code, in registers of one element.
+//! that follow (of 2×2 windows, see [`Geometry::halve`]). The last windows of a task are taken one at a time by the same code, in registers of one
+//! element. A padded plane is copied with its padding.
 
 use std::ops::Range;
 
@@ -12,15 +12,23 @@ use pulp::{Scalar, Simd, WithSimd};
 
 use super::{Geometry, PARALLEL_LEN};
 use crate::arch::Arch;
+use crate::conv::Window;
 use crate::element::Element;
 use crate::error::Result;
 use crate::parallel::{Parts, Pool, Rows};
 use crate::simd::{MAX_LANES, Vector};
+use crate::workspace::with_scratch_in_parts;
 
 /// How the cells of a window become an element of y.
 pub(super) trait Pooling<T: Element>: Copy + Sync {
     /// What is known of a register of windows after some of their cells.
     type State<S: Simd>: Copy;
+
+    /// What a cell on the padding holds, which changes nothing.
+    fn padding(self) -> T;
+
+    /// Before all cells, of which the first on the plane are `cells`, as [`Element::of_bits`].
+    fn before<S: Simd>(self, cells: Vector<T, S>) -> Self::State<S>;
 
     /// After the first cell of each window.
     fn first<S: Simd>(self, cell: usize, x: Vector<T, S>) -> Self::State<S>;
@@ -50,16 +58,62 @@ pub(super) fn walk<T: Element, P: Pooling<T>, Y: Output<T, P>>(
         Rows::new(y, planes, geometry.output_plane_len()),
     );
     let halving = geometry.is_halving();
+    let halo = Halo::new(geometry);
     pool.for_each_part(parts, geometry.planes_a_part(), |_, (x, y)| {
         let (x, y) = (x.data, y.data);
-        match geometry.window.stride[1] {
-            _ if halving => arch.dispatch(Halve { geometry, pooling, x, y }),
-            1 => arch.dispatch(Walk::<_, _, _, 1> { geometry, pooling, x, y }),
-            2 => arch.dispatch(Walk::<_, _, _, 2> { geometry, pooling, x, y }),
-            _ => arch.dispatch(Walk::<_, _, _, 0> { geometry, pooling, x, y }),
+        if halving {
+            return arch.dispatch(Halve { geometry, pooling, x, y });
         }
+        let lens = halo.map_or([0, 0], |halo| halo.lens());
+        with_scratch_in_parts(lens, |[plane, cells]| {
+            plane.fill(pooling.padding());
+            let halo = halo.map(|halo| (halo, plane, cells));
+            match geometry.window.stride[1] {
+                1 => arch.dispatch(Walk::<_, _, _, 1> { geometry, pooling, x, y, halo }),
+                2 => arch.dispatch(Walk::<_, _, _, 2> { geometry, pooling, x, y, halo }),
+                _ => arch.dispatch(Walk::<_, _, _, 0> { geometry, pooling, x, y, halo }),
+            }
+        });
     });
     Ok(())
+}
+
+/// A plane with its padding beside it, where there is any: so windows over the border are taken in registers, too.
+#[derive(Clone, Copy)]
+struct Halo {
+    geometry: Geometry,
+    /// Columns.
+    width: usize,
+}
+
+impl Halo {
+    fn new(geometry: &Geometry) -> Option<Self> {
+        let &Geometry { width, out_w, window: Window { size, stride, pad }, .. } = geometry;
+        let reached = (out_w - 1) * stride[1] + size[1];
+        (pad[1] > 0).then(|| Self { geometry: *geometry, width: reached.max(pad[1] + width) })
+    }
+
+    /// Elements of the plane and as many as a register may reach beyond; windows of a row, likewise.
+    fn lens(&self) -> [usize; 2] {
+        let Geometry { height, out_w, window, .. } = self.geometry;
+        [height * self.width + MAX_LANES * window.stride[1], out_w + MAX_LANES]
+    }
+
+    /// Copies a plane of x.
+    fn fill<T: Element>(&self, x: &[T], plane: &mut [T]) {
+        let Geometry { width, window, .. } = self.geometry;
+        for (to, from) in plane.chunks_exact_mut(self.width).zip(x.chunks_exact(width)) {
+            to[window.pad[1]..][..width].copy_from_slice(from);
+        }
+    }
+
+    /// The first cells that the windows of a row have on the plane, of those from `row` on.
+    fn first_cells<T: Element>(&self, row: usize, cells: &mut [T]) {
+        let Window { size, stride, pad } = self.geometry.window;
+        for (ox, cell) in cells.iter_mut().enumerate() {
+            *cell = T::of_bits((row * size[1] + pad[1].saturating_sub(ox * stride[1])) as u32);
+        }
+    }
 }
 
 /// Windows of 2×2 cells side by side.
@@ -126,6 +180,8 @@ struct Walk<'a, T, P, Y, const STRIDE: usize> {
     pooling: P,
     x: &'a [T],
     y: Y,
+    /// With room for a plane, filled with padding, and for the first cells of a row of windows.
+    halo: Option<(Halo, &'a mut [T], &'a mut [T])>,
 }
 
 impl<T: Element, P: Pooling<T>, Y: Output<T, P>, const STRIDE: usize> WithSimd
@@ -135,7 +191,7 @@ impl<T: Element, P: Pooling<T>, Y: Output<T, P>, const STRIDE: usize> WithSimd
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { geometry, pooling, x, mut y } = self;
+        let Self { geometry, pooling, x, mut y, mut halo } = self;
         let &Geometry { width, out_h, out_w, window, .. } = geometry;
         let stride = if STRIDE == 0 { window.stride[1] } else { STRIDE };
         let (lanes, y_len) = (Vector::<T, S>::len(), y.len());
@@ -145,10 +201,31 @@ impl<T: Element, P: Pooling<T>, Y: Output<T, P>, const STRIDE: usize> WithSimd
         let mut at = 0;
         for plane in 0..x.len() / geometry.plane_len() {
             let x = &x[plane * geometry.plane_len()..];
+            if let Some((halo, plane, _)) = &mut halo {
+                halo.fill(&x[..geometry.plane_len()], plane);
+            }
+            let mut first_cells = None;
             for oy in 0..out_h {
                 let cells = geometry.rows_on_plane(oy);
                 let first_row = oy * window.stride[0] + cells.start - window.pad[0];
                 let row = Row { geometry, x: &x[first_row * width..], cells };
+                if let Some((halo, plane, cells)) = &mut halo {
+                    if first_cells.replace(row.cells.start) != Some(row.cells.start) {
+                        halo.first_cells(row.cells.start, cells);
+                    }
+                    let mut ox = 0;
+                    while ox < out_w && at + ox + lanes <= y_len {
+                        let x = &plane[first_row * halo.width + ox * stride..];
+                        let before = pooling.before(Vector::load(simd, &cells[ox..]));
+                        let state =
+                            row.reduce_all::<S, P, STRIDE>(simd, pooling, x, halo.width, before);
+                        y.store(at + ox, state);
+                        ox += lanes;
+                    }
+                    row.take_one_by_one(pooling, ox.min(out_w)..out_w, &mut y, at);
+                    at += out_w;
+                    continue;
+                }
                 row.take_one_by_one(pooling, 0..interior.start, &mut y, at);
                 // What the last cell of a register at column 0 of x reads to.
                 let reach = (row.cells.len() - 1) * width + window.size[1] - 1 + span;
@@ -208,6 +285,28 @@ impl<T: Element> Row<'_, T> {
             let state = self.reduce::<Scalar, P, 1>(Scalar::new(), pooling, ox, cells);
             y.store(at + ox, state);
         }
+    }
+
+    /// The windows in a register from the first of `x` on, over all columns of their cells; `width` elements further is the next row.
+    #[inline(always)]
+    fn reduce_all<S: Simd, P: Pooling<T>, const STRIDE: usize>(
+        &self,
+        simd: S,
+        pooling: P,
+        x: &[T],
+        width: usize,
+        before: P::State<S>,
+    ) -> P::State<S> {
+        let Window { size, stride, .. } = self.geometry.window;
+        let mut state = before;
+        for (row, y) in self.cells.clone().enumerate() {
+            let x = &x[row * width..];
+            for column in 0..size[1] {
+                let x = load::<T, S, STRIDE>(simd, &x[column..], stride[1]);
+                state = pooling.next(state, y * size[1] + column, x);
+            }
+        }
+        state
     }
 
     /// The windows in a register from column `ox` of y, over `columns` of their cells.
