@@ -1,6 +1,6 @@
 //! Max-pooling, with the place of each maximum for the way back.
 
-use pulp::{Scalar, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::walk::{Output, Pooling, walk};
 use super::{Geometry, PARALLEL_LEN};
@@ -159,7 +159,7 @@ pub fn max_pool_backward<T: Element, I: WindowIndex>(
         Rows::new(dy, planes, y_len),
         Rows::new(index, planes, y_len),
     );
-    let halving = geometry.is_halving();
+    let halving = geometry.halves_in(arch.lanes::<T>());
     pool.for_each_part(parts, geometry.planes_a_part(), |_, (dx, dy, index)| {
         let (geometry, dy, index, dx) = (&geometry, dy.data, index.data, dx.data);
         if halving {
@@ -229,19 +229,11 @@ impl<T: Element, I: WindowIndex> WithSimd for Double<'_, T, I> {
                 rows.chunks_exact_mut(width).for_each(|row| row[2 * out_w..].fill(T::zero()));
             }
             let first = plane * geometry.output_plane_len();
-            let in_registers = geometry.halve(
+            geometry.halve(
                 lanes,
                 #[inline(always)]
                 |at, to| double(simd, &dy[first + at..], &index[first + at..], dx, to, width),
             );
-            if !in_registers {
-                let simd = Scalar::new();
-                geometry.halve(
-                    1,
-                    #[inline(always)]
-                    |at, to| double(simd, &dy[first + at..], &index[first + at..], dx, to, width),
-                );
-            }
         }
     }
 }

@@ -82,15 +82,25 @@ impl Geometry {
         self.window == Window::new(2, 2).stride(2)
     }
 
-    /// Where [`Geometry::is_halving`]: calls `visit(at, from)` for registers of windows until all of a plane's have been in one, some
-    /// of them twice. `at` is where the first of a register's windows lies in y, and `from` where the upper rows of its
-    /// first half and of its second half lie in x: each half in a row of y, where those are whole halves. Returns false where
-    /// there are too few windows; in registers of one lane there never are.
+    /// Whether half a register, or a whole one, fits a row of such windows.
+    fn halves_in(&self, lanes: usize) -> bool {
+        self.is_halving() && (self.is_of_halves(lanes) || self.out_w >= lanes)
+    }
+
+    /// Whether rows of y are whole halves of registers.
+    fn is_of_halves(&self, lanes: usize) -> bool {
+        let half = lanes / 2;
+        half > 0 && self.out_w.is_multiple_of(half) && self.output_plane_len() >= lanes
+    }
+
+    /// Where windows can be [halved](Geometry::halves_in): calls `visit(at, from)` for registers of windows until all of a plane's have
+    /// been in one, some of them twice. `at` is where the first of a register's windows lies in y, and `from` where the upper rows of its
+    /// first half and of its second half lie in x: each half in a row of y, where those are whole halves.
     #[inline(always)]
-    fn halve(&self, lanes: usize, mut visit: impl FnMut(usize, [usize; 2])) -> bool {
+    fn halve(&self, lanes: usize, mut visit: impl FnMut(usize, [usize; 2])) {
         let &Self { width, out_h, out_w, .. } = self;
         let half = lanes / 2;
-        if half > 0 && out_w.is_multiple_of(half) && out_h * out_w >= lanes {
+        if self.is_of_halves(lanes) {
             let place = |at: usize| at / out_w * 2 * width + at % out_w * 2;
             let (mut row, mut column) = (0, 0);
             let mut next = || {
@@ -108,10 +118,7 @@ impl Geometry {
                 let at = out_h * out_w - lanes;
                 visit(at, [place(at), place(at + half)]);
             }
-            return true;
-        }
-        if out_w < lanes {
-            return false;
+            return;
         }
         for oy in 0..out_h {
             for register in 0..out_w.div_ceil(lanes) {
@@ -120,7 +127,6 @@ impl Geometry {
                 visit(oy * out_w + ox, [from, from + lanes]);
             }
         }
-        true
     }
 
     /// The rows of the windows of row `oy` of y that lie on the plane. Never empty.

@@ -57,7 +57,7 @@ pub(super) fn walk<T: Element, P: Pooling<T>, Y: Output<T, P>>(
         Rows::new(x, planes, geometry.plane_len()),
         Rows::new(y, planes, geometry.output_plane_len()),
     );
-    let halving = geometry.is_halving();
+    let halving = geometry.halves_in(arch.lanes::<T>());
     let halo = Halo::new(geometry);
     pool.for_each_part(parts, geometry.planes_a_part(), |_, (x, y)| {
         let (x, y) = (x.data, y.data);
@@ -133,18 +133,11 @@ impl<T: Element, P: Pooling<T>, Y: Output<T, P>> WithSimd for Halve<'_, T, P, Y>
         let (lanes, width) = (Vector::<T, S>::len(), geometry.width);
         for (plane, x) in x.chunks_exact(geometry.plane_len()).enumerate() {
             let first = plane * geometry.output_plane_len();
-            let in_registers = geometry.halve(
+            geometry.halve(
                 lanes,
                 #[inline(always)]
                 |at, from| halve(simd, pooling, x, from, width, &mut y, first + at),
             );
-            if !in_registers {
-                geometry.halve(
-                    1,
-                    #[inline(always)]
-                    |at, from| halve(Scalar::new(), pooling, x, from, width, &mut y, first + at),
-                );
-            }
         }
     }
 }
