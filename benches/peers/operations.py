@@ -19,15 +19,20 @@ else:
 
 BATCH = 100
 
-# Input channels, image, filters, filter size, padding: SimpleConvNet's, then DeepConvNet's.
+# Input channels, image, filters, filter size, stride, padding: SimpleConvNet's, DeepConvNet's, and others of chapter 8.
 CONVOLUTIONS = (
-    (1, 28, 30, 5, 0),
-    (1, 28, 16, 3, 1),
-    (16, 28, 16, 3, 1),
-    (16, 14, 32, 3, 1),
-    (32, 14, 32, 3, 2),
-    (32, 8, 64, 3, 1),
-    (64, 8, 64, 3, 1),
+    (1, 28, 30, 5, 1, 0),
+    (1, 28, 16, 3, 1, 1),
+    (16, 28, 16, 3, 1, 1),
+    (16, 14, 32, 3, 1, 1),
+    (32, 14, 32, 3, 1, 2),
+    (32, 8, 64, 3, 1, 1),
+    (64, 8, 64, 3, 1, 1),
+    (6, 14, 16, 5, 1, 0),
+    (3, 32, 16, 7, 2, 3),
+    (16, 28, 32, 3, 2, 1),
+    (64, 14, 128, 1, 2, 0),
+    (56, 7, 48, 1, 1, 0),
 )
 POOLED = ((30, 24), (16, 28))  # channels, image
 ROWS, COLUMNS = 1000, 1000  # 4 MB: beyond L2
@@ -73,22 +78,23 @@ def copy_of(held, passes=1.0):
     return lambda: passes * min(seconds() for _ in range(10))
 
 
-def convolution(channels, edge, filters, size, pad):
+def convolution(channels, edge, filters, size, stride, pad):
     """Both ways of one: name, kasoku's, PyTorch's, and the floor. Backward is all three gradients."""
     x, w = uniform(BATCH, channels, edge, edge), uniform(filters, channels, size, size)
-    layer = layers.Convolution(w, uniform(filters), 1, pad)
+    layer = layers.Convolution(w, uniform(filters), stride, pad)
     dy = uniform(*layer.forward(x).shape)
     flops = 2 * dy.size * channels * size * size
 
     def forward(x, w, b):
-        return partial(torch.conv2d, x, w, b, padding=pad)
+        return partial(torch.conv2d, x, w, b, stride=stride, padding=pad)
 
     def backward(dy, x, w):
-        geometry = [1, 1], [pad, pad], [1, 1], False, [0, 0], 1
+        geometry = [stride] * 2, [pad] * 2, [1, 1], False, [0, 0], 1
         run = torch.ops.aten.convolution_backward
         return partial(run, dy, x, w, [filters], *geometry, [True] * 3)
 
-    name = f"Convolution {channels}→{filters}, {size}×{size}, {edge}×{edge}"
+    apart = f" / {stride}" if stride > 1 else ""
+    name = f"Convolution {channels}→{filters}, {size}×{size}{apart}, {edge}×{edge}"
     theirs = in_torch(forward, x, w, layer.b)
     yield f"{name} forward", partial(layer.forward, x), theirs, arithmetic(flops)
     theirs = in_torch(backward, dy, x, w)
@@ -166,9 +172,9 @@ def adam():
     yield f"Adam, {ROWS}×{COLUMNS}", ours, in_torch(step, w, gradient), floor
 
 
-def column_matrix(channels, edge, filters, size, pad):
+def column_matrix(channels, edge, filters, size, stride, pad):
     """im2col and its adjoint, as the book calls them: float64."""
-    x, window = uniform(BATCH, channels, edge, edge).astype(np.float64), (size, size, 1, pad)
+    x, window = uniform(BATCH, channels, edge, edge).astype(np.float64), (size, size, stride, pad)
     col = kernels.im2col(x, *window)
     name = f"{channels}→{filters}, {size}×{size}, {edge}×{edge}"
     for kind, operands in (("im2col", (x,)), ("col2im", (col, x.shape))):

@@ -167,7 +167,7 @@ impl<T: Element> Correlation<'_, T> {
                 Path::InPlace(_) => {
                     pack_panels(arch, pool, filters, packed, blocking.mr, 0..rows, 0..taps);
                 }
-                Path::Packed(_) => pack_left(arch, pool, filters, size, packed),
+                Path::Packed(_) | Path::Matrix => pack_left(arch, pool, filters, size, packed),
             }
             let tap_offsets = plane.tap_offsets();
             body(&Correlation { plane, path, tap_offsets, arch, blocking, filters: packed, size })
@@ -187,7 +187,7 @@ impl<T: Element> Correlation<'_, T> {
 
     /// y (`rows` × pixels) of one image. The first row must begin a panel.
     fn of_image(&self, image: &[T], rows: Range<usize>, epilogue: Epilogue<'_, T>, y: &mut [T]) {
-        if self.plane.is_image() && matches!(self.path, Path::InPlace(_)) {
+        if self.plane.is_image() && !matches!(self.path, Path::Packed(_)) {
             return self.of_haloed(image, rows, epilogue, y);
         }
         with_scratch(self.plane.len(), |haloed| {
@@ -223,6 +223,13 @@ impl<T: Element> Correlation<'_, T> {
                     Product { size, a, b: Operand::Source(&windows), c, finish }
                         .compute(arch, Pool::SERIAL);
                 }
+                Path::Matrix => {
+                    let x = MatRef::new(haloed, [taps, pixels]).expect("a row for each channel");
+                    let size = [rows.len(), pixels, taps];
+                    let a = Operand::<T, Dense<'_, T>>::Packed(filters);
+                    let b = Operand::<T, Dense<'_, T>>::InPlace(x);
+                    Product { size, a, b, c, finish }.compute(arch, Pool::SERIAL);
+                }
             }
         }
     }
@@ -232,6 +239,8 @@ impl<T: Element> Correlation<'_, T> {
 enum Path {
     /// Read where they are: a register is as many windows side by side, so each of its taps is one load.
     InPlace(Registers),
+    /// A matrix as it lies.
+    Matrix,
     /// Packed, by the windows' offsets: rows that are shorter than a register, or fit it badly under many filters.
     Packed(Vec<usize>),
 }
@@ -242,6 +251,9 @@ const PACKING: usize = 64;
 impl Path {
     /// The cheapest, and its instruction set.
     fn choose<T: Element>(plane: &Plane, arch: Arch, rows: usize) -> (Arch, Self) {
+        if plane.is_matrix() {
+            return (arch, Self::Matrix);
+        }
         let (_, in_place) = cheapest::<T>(plane, arch, rows);
         let registers = in_place.and_then(|arch| {
             let [lanes, panel] = registers_of::<T>(arch);
@@ -255,6 +267,9 @@ impl Path {
 /// registers, or none if packing is cheaper; and the cost, in windows: as many as the same multiply-adds could have served, had all
 /// registers been whole, each window in one, and nothing packed.
 fn cheapest<T: Element>(plane: &Plane, arch: Arch, rows: usize) -> (usize, Option<Arch>) {
+    if plane.is_matrix() {
+        return (plane.pixels(), Some(arch));
+    }
     let packed = plane.pixels() * (rows + PACKING) / rows.max(1);
     let in_place = [arch, arch.of_256_bits()].into_iter().find_map(|narrow| {
         let [lanes, panel] = registers_of::<T>(narrow);

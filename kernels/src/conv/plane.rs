@@ -137,6 +137,11 @@ impl Plane {
             && [self.spread, [1, self.turns]] == [[1, 1]; 2]
     }
 
+    /// Whether a row of all windows is a channel of the image: under filters of 1 × 1.
+    pub(super) fn is_matrix(&self) -> bool {
+        self.is_image() && self.filter == [1, 1] && self.stride == [1, 1]
+    }
+
     /// Elements from one row of the haloed image to the next, and from one channel to the next.
     pub(crate) fn strides(&self) -> [usize; 2] {
         let [height, width] = self.size;

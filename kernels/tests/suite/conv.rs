@@ -171,6 +171,19 @@ fn any_number_of_threads_gives_the_same_bits() {
     }
 }
 
+/// Filters of one cell: a matrix product of the image as it lies, and its rows and columns that no window sees.
+#[test]
+fn filters_of_one_cell_agree_with_the_definition() {
+    for (channels, filters, edge) in [(1, 1, 1), (3, 7, 5), (13, 5, 7), (2, 30, 14), (9, 17, 3)] {
+        for window in [Window::new(1, 1), Window::new(1, 1).stride(2), Window::new(1, 1).pad(1)] {
+            let input = [5, channels, edge, edge + 2];
+            let geometry = ConvGeometry::new(input, filters, window).unwrap();
+            check_all::<f32>(&geometry, true, edge as u64);
+            check_all::<f64>(&geometry, true, edge as u64);
+        }
+    }
+}
+
 /// Rows of taps that do not fit one tile, and filters that are left over.
 #[test]
 fn rows_of_many_taps_agree_with_the_definition() {
