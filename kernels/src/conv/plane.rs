@@ -165,7 +165,10 @@ impl Plane {
 
     /// Where column `x` lies in its row.
     fn column(&self, x: usize) -> usize {
-        x % self.turns * (self.size[1] / self.turns) + x / self.turns
+        match self.turns {
+            1 => x,
+            turns => x % turns * (self.size[1] / turns) + x / turns,
+        }
     }
 
     /// The offset of each window's first tap, in the order (y, x).
@@ -239,23 +242,17 @@ impl Plane {
         let is_seen = |axis: usize, index: usize, steps: usize| {
             steps == 1 || at(axis, index) % steps < seen[axis]
         };
-        let turns: Vec<_> = columns
-            .clone()
-            .take(self.turns)
-            .filter(|&x| is_seen(1, x, self.turns))
-            .map(|first| {
-                let len = (columns.end - first).div_ceil(self.turns);
-                (first, self.column(at(1, first)), len)
-            })
-            .collect();
+        let turns = columns.clone().take(self.turns).filter(|&x| is_seen(1, x, self.turns));
         for c in 0..self.channels {
             for y in rows.clone().filter(|&y| is_seen(0, y, self.stride[0])) {
                 let from = (c * self.image[0] + y) * self.image[1];
                 let to = (c * self.size[0] + at(0, y)) * self.size[1];
-                for &(first, column, len) in &turns {
+                for first in turns.clone() {
+                    let len = (columns.end - first).div_ceil(self.turns);
+                    let haloed = to + self.column(at(1, first));
                     body(
                         Run { start: from + first, step: self.turns, len },
-                        Run { start: to + column, step: self.spread[1], len },
+                        Run { start: haloed, step: self.spread[1], len },
                     );
                 }
             }
