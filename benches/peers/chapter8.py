@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from kasoku import kernels
+from kasoku.bench.in_torch import take_step
 from kasoku.bench.turns import FULL, QUICK, again_with_threads, compare, take
 from kasoku.blocks import (
     Affine,
@@ -130,21 +131,13 @@ def module(blocks):
 
 
 def in_torch(blocks, x, t, memory):
-    """A step, which returns the loss."""
+    """A function that takes a step."""
     batch, labels = torch.from_numpy(x).contiguous(memory_format=memory), torch.from_numpy(t)
     network = module(blocks)
     network(batch)
     network.to(memory_format=memory)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.001)
-
-    def run():
-        optimizer.zero_grad(set_to_none=True)
-        loss = nn.functional.cross_entropy(network(batch), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return run
+    return partial(take_step, network, optimizer, batch, labels)
 
 
 def rows(budget, only):

@@ -11,10 +11,11 @@ use crate::gemm::blocking::Blocking;
 use crate::gemm::packing::{Dense, pack_panels, packed_len};
 use crate::gemm::panels::{Gathered, Packed};
 use crate::gemm::{Block, Epilogue, General, Output};
+use crate::lanes::sum_stretches;
 use crate::parallel::{Parts, Pool, Rows};
 use crate::reduce::sum_axis;
 use crate::view::MatRef;
-use crate::workspace::{with_scratch, with_scratch_in_parts};
+use crate::workspace::with_scratch_in_parts;
 
 /// One pass over a batch for dw (filters × taps), and for what else is asked for of each dy while it is in the cache.
 pub(super) struct Pass<'a, T> {
@@ -124,25 +125,16 @@ impl<T: Element> Pass<'_, T> {
         let data =
             data.map(|(dx, of_image)| (Rows::new(dx, batch, image_len).into_raw(), of_image));
         let stride = sum_len + bias_len;
-        with_scratch(parts * stride, |sums| {
+        with_scratch_in_parts([parts * stride, sum_len], |[sums, sum]| {
             pool.for_each_part(Rows::new(&mut *sums, parts, stride), 1, |part, sum| {
                 sum.data.fill(T::zero());
                 let (sum, bias_sum) = sum.data.split_at_mut(sum_len);
-                let plane_len = if plane.is_image() { 0 } else { plane.len() };
-                let lens = [plane_len, scratch_len, bias_len];
-                with_scratch_in_parts(lens, |[haloed, scratch, planes]| {
+                with_scratch_in_parts([scratch_len, bias_len], |[scratch, planes]| {
                     let first = part * part_images;
                     for n in first..batch.min(first + part_images) {
-                        let (x, dy) = (
-                            &x[n * image_len..][..image_len],
-                            &dy[n * gradient_len..][..gradient_len],
-                        );
-                        if plane.is_image() {
-                            add(x, dy, sum, scratch);
-                        } else {
-                            plane.fill(x, haloed);
-                            add(haloed, dy, sum, scratch);
-                        }
+                        let x = &x[n * image_len..][..image_len];
+                        let dy = &dy[n * gradient_len..][..gradient_len];
+                        plane.with_haloed(x, |haloed| add(haloed, dy, sum, scratch));
                         if bias_len > 0 {
                             sum_axis([filters, pixels, 1], dy, planes).expect("planes of dy");
                             bias_sum.iter_mut().zip(&*planes).for_each(|(sum, &x)| *sum += x);
@@ -155,14 +147,13 @@ impl<T: Element> Pass<'_, T> {
                     }
                 });
             });
-            let (sum, others) = sums.split_at_mut(stride);
-            for part in others.chunks_exact(stride.max(1)) {
-                sum.iter_mut().zip(part).for_each(|(sum, &x)| *sum += x);
+            sum_stretches(sums, stride, 0, sum)?;
+            finish(sum, dw);
+            match db {
+                Some(db) => sum_stretches(sums, stride, sum_len, db),
+                None => Ok(()),
             }
-            finish(&sum[..sum_len], dw);
-            db.into_iter().for_each(|db| db.copy_from_slice(&sum[sum_len..]));
-        });
-        Ok(())
+        })
     }
 }
 

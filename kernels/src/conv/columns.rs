@@ -41,8 +41,7 @@ pub(super) fn im2col<T: Element>(
     let (cells, col_len) = (window.size[1], col.len() / batch);
     let parts = (Rows::new(x, batch, x.len() / batch), Rows::new(col, batch, col_len));
     pool.for_each_part(parts, 1, |_, (image, col)| {
-        with_scratch(plane.len(), |haloed| {
-            plane.fill(image.data, haloed);
+        plane.with_haloed(image.data, |haloed| {
             by_cells!(copy_windows(cells, haloed, &pixels, &tap_rows, col.data));
         });
     });

@@ -187,13 +187,11 @@ impl<T: Element> Correlation<'_, T> {
 
     /// y (`rows` × pixels) of one image. The first row must begin a panel.
     fn of_image(&self, image: &[T], rows: Range<usize>, epilogue: Epilogue<'_, T>, y: &mut [T]) {
-        if self.plane.is_image() && !matches!(self.path, Path::Packed(_)) {
-            return self.of_haloed(image, rows, epilogue, y);
+        let of_haloed = |haloed: &[T]| self.of_haloed(haloed, rows, epilogue, y);
+        match self.path {
+            Path::Packed(_) => self.plane.with_slack(image, of_haloed),
+            _ => self.plane.with_haloed(image, of_haloed),
         }
-        with_scratch(self.plane.len(), |haloed| {
-            self.plane.fill(image, haloed);
-            self.of_haloed(haloed, rows, epilogue, y);
-        });
     }
 
     fn of_haloed(&self, haloed: &[T], rows: Range<usize>, epilogue: Epilogue<'_, T>, y: &mut [T]) {

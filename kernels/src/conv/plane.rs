@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::geometry::{ConvGeometry, Window};
 use crate::element::Element;
 use crate::error::Result;
+use crate::workspace::with_scratch;
 
 /// The layout of a haloed image, and the windows that slide over it.
 #[derive(Debug, Clone, Copy)]
@@ -131,10 +132,9 @@ impl Plane {
     }
 
     /// Whether the haloed image is the image.
-    pub(super) fn is_image(&self) -> bool {
-        self.origin == [0, 0]
-            && self.size == self.image
-            && [self.spread, [1, self.turns]] == [[1, 1]; 2]
+    fn is_image(&self) -> bool {
+        let is_apart = self.spread != [1, 1] || self.turns > 1;
+        !is_apart && self.origin == [0, 0] && self.size == self.image
     }
 
     /// Whether a row of all windows is a channel of the image: under filters of 1 × 1.
@@ -225,6 +225,26 @@ impl Plane {
         assert_eq!(haloed.len(), self.len());
         haloed.fill(T::zero());
         self.for_each_run(self.filter, |run, to| copy_run(image, run, haloed, to));
+    }
+
+    /// Calls `body` with the haloed image, which is the image itself where it can be: without slack.
+    pub(super) fn with_haloed<T: Element, R>(
+        &self,
+        image: &[T],
+        body: impl FnOnce(&[T]) -> R,
+    ) -> R {
+        match self.is_image() {
+            true => body(image),
+            false => self.with_slack(image, body),
+        }
+    }
+
+    /// The same, always a copy with the slack.
+    pub(super) fn with_slack<T: Element, R>(&self, image: &[T], body: impl FnOnce(&[T]) -> R) -> R {
+        with_scratch(self.len(), |haloed| {
+            self.fill(image, haloed);
+            body(haloed)
+        })
     }
 
     /// Reads the image back out of `haloed`, for planes without spread that reach all of it.

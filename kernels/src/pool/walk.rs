@@ -188,7 +188,6 @@ impl<T: Element, P: Pooling<T>, Y: Output<T, P>, const STRIDE: usize> WithSimd
         let &Geometry { width, out_h, out_w, window, .. } = geometry;
         let stride = if STRIDE == 0 { window.stride[1] } else { STRIDE };
         let (lanes, y_len) = (Vector::<T, S>::len(), y.len());
-        let interior = geometry.interior_columns();
         // The elements of x that a register of one cell of the windows spans.
         let span = if STRIDE == 0 { (lanes - 1) * stride + 1 } else { lanes * stride };
         let mut at = 0;
@@ -197,42 +196,34 @@ impl<T: Element, P: Pooling<T>, Y: Output<T, P>, const STRIDE: usize> WithSimd
             if let Some((halo, plane, _)) = &mut halo {
                 halo.fill(&x[..geometry.plane_len()], plane);
             }
-            let mut first_cells = None;
+            let mut first_cells_of = None; // their first row
             for oy in 0..out_h {
                 let cells = geometry.rows_on_plane(oy);
                 let first_row = oy * window.stride[0] + cells.start - window.pad[0];
                 let row = Row { geometry, x: &x[first_row * width..], cells };
-                if let Some((halo, plane, cells)) = &mut halo {
-                    if first_cells.replace(row.cells.start) != Some(row.cells.start) {
-                        halo.first_cells(row.cells.start, cells);
+                let (x, width, first_cells) = match &mut halo {
+                    Some((halo, plane, cells)) => {
+                        if first_cells_of.replace(row.cells.start) != Some(row.cells.start) {
+                            halo.first_cells(row.cells.start, cells);
+                        }
+                        (&plane[first_row * halo.width..], halo.width, Some(&**cells))
                     }
-                    let mut ox = 0;
-                    while ox < out_w && at + ox + lanes <= y_len {
-                        let x = &plane[first_row * halo.width + ox * stride..];
-                        let before = pooling.before(Vector::load(simd, &cells[ox..]));
-                        let state =
-                            row.reduce_all::<S, P, STRIDE>(simd, pooling, x, halo.width, before);
-                        y.store(at + ox, state);
-                        ox += lanes;
-                    }
-                    row.take_one_by_one(pooling, ox.min(out_w)..out_w, &mut y, at);
-                    at += out_w;
-                    continue;
-                }
-                row.take_one_by_one(pooling, 0..interior.start, &mut y, at);
-                // What the last cell of a register at column 0 of x reads to.
+                    None => (row.x, width, None),
+                };
+                // What the last cell of a register at column 0 reads to.
                 let reach = (row.cells.len() - 1) * width + window.size[1] - 1 + span;
-                let mut ox = interior.start;
-                while ox < interior.end
-                    && at + ox + lanes <= y_len
-                    && ox * stride - window.pad[1] + reach <= row.x.len()
-                {
-                    let columns = 0..window.size[1];
-                    let state = row.reduce::<S, P, STRIDE>(simd, pooling, ox, columns);
+                let mut ox = 0;
+                while ox < out_w && at + ox + lanes <= y_len && ox * stride + reach <= x.len() {
+                    let before = match first_cells {
+                        Some(cells) => Some(pooling.before(Vector::load(simd, &cells[ox..]))),
+                        None => None,
+                    };
+                    let (x, columns) = ((&x[ox * stride..], width), 0..window.size[1]);
+                    let state = row.reduce::<S, P, STRIDE>(simd, pooling, x, columns, before);
                     y.store(at + ox, state);
                     ox += lanes;
                 }
-                row.take_one_by_one(pooling, ox.min(interior.end)..out_w, &mut y, at);
+                row.take_one_by_one(pooling, ox.min(out_w)..out_w, &mut y, at);
                 at += out_w;
             }
         }
@@ -274,60 +265,39 @@ impl<T: Element> Row<'_, T> {
         at: usize,
     ) {
         for ox in columns {
+            let &Geometry { width, window, .. } = self.geometry;
             let cells = self.geometry.columns_on_plane(ox);
-            let state = self.reduce::<Scalar, P, 1>(Scalar::new(), pooling, ox, cells);
+            let x = (&self.x[ox * window.stride[1] + cells.start - window.pad[1]..], width);
+            let state = self.reduce::<Scalar, P, 1>(Scalar::new(), pooling, x, cells, None);
             y.store(at + ox, state);
         }
     }
 
-    /// The windows in a register from the first of `x` on, over all columns of their cells; `width` elements further is the next row.
-    #[inline(always)]
-    fn reduce_all<S: Simd, P: Pooling<T>, const STRIDE: usize>(
-        &self,
-        simd: S,
-        pooling: P,
-        x: &[T],
-        width: usize,
-        before: P::State<S>,
-    ) -> P::State<S> {
-        let Window { size, stride, .. } = self.geometry.window;
-        let mut state = before;
-        for (row, y) in self.cells.clone().enumerate() {
-            let x = &x[row * width..];
-            for column in 0..size[1] {
-                let x = load::<T, S, STRIDE>(simd, &x[column..], stride[1]);
-                state = pooling.next(state, y * size[1] + column, x);
-            }
-        }
-        state
-    }
-
-    /// The windows in a register from column `ox` of y, over `columns` of their cells.
+    /// The windows in a register over `columns` of their cells, of which the first is that of `x`; `width` elements further is the next
+    /// row. `before` is what is known before them, if the first may lie on the padding.
     #[inline(always)]
     fn reduce<S: Simd, P: Pooling<T>, const STRIDE: usize>(
         &self,
         simd: S,
         pooling: P,
-        ox: usize,
+        (x, width): (&[T], usize),
         columns: Range<usize>,
+        before: Option<P::State<S>>,
     ) -> P::State<S> {
-        let &Geometry { width, window, .. } = self.geometry;
-        let stride = window.stride[1];
-        let from = ox * stride + columns.start - window.pad[1];
-        let mut x = &self.x[from..];
-        let mut cell = self.cells.start * window.size[1] + columns.start;
-        let mut state = pooling.first(cell, load::<T, S, STRIDE>(simd, x, stride));
-        for column in 1..columns.len() {
-            let x = load::<T, S, STRIDE>(simd, &x[column..], stride);
-            state = pooling.next(state, cell + column, x);
-        }
-        for _ in 1..self.cells.len() {
-            x = &x[width..];
-            cell += window.size[1];
-            for column in 0..columns.len() {
-                let x = load::<T, S, STRIDE>(simd, &x[column..], stride);
+        let Window { size, stride, .. } = self.geometry.window;
+        let mut cell = self.cells.start * size[1] + columns.start;
+        let first = load::<T, S, STRIDE>(simd, x, stride[1]);
+        let mut state = match before {
+            Some(before) => pooling.next(before, cell, first),
+            None => pooling.first(cell, first),
+        };
+        for row in 0..self.cells.len() {
+            let x = &x[row * width..];
+            for column in usize::from(row == 0)..columns.len() {
+                let x = load::<T, S, STRIDE>(simd, &x[column..], stride[1]);
                 state = pooling.next(state, cell + column, x);
             }
+            cell += size[1];
         }
         state
     }

@@ -61,10 +61,17 @@ def step(
         batch, labels = torch.from_numpy(x), torch.from_numpy(t)
         if channels_last:
             batch = batch.to(memory_format=memory)
-        optimizer.zero_grad(set_to_none=True)
-        loss = nn.functional.cross_entropy(network(batch), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+        return take_step(network, optimizer, batch, labels)
 
     return run
+
+
+def take_step(network: Any, optimizer: Any, batch: Any, labels: Any) -> float:
+    """One step of a network of PyTorch's; returns the loss before it."""
+    from torch.nn.functional import cross_entropy
+
+    optimizer.zero_grad(set_to_none=True)
+    loss = cross_entropy(network(batch), labels)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
