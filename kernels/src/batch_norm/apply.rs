@@ -10,13 +10,13 @@ use crate::simd::{MAX_LANES, Vector};
 use crate::workspace::with_scratch;
 
 /// An element of the output from one of each input and the channel's constants.
-pub(super) trait Channelwise<T: Element, const IN: usize>: Copy + Sync {
+pub(crate) trait Channelwise<T: Element, const IN: usize>: Copy + Sync {
     fn of<S: Simd>(self, constants: [Vector<T, S>; 4], x: [Vector<T, S>; IN]) -> Vector<T, S>;
 }
 
 /// gamma·((x − mean)·inv_std) + beta.
 #[derive(Clone, Copy)]
-pub(super) struct Normalize;
+pub(crate) struct Normalize;
 
 impl<T: Element> Channelwise<T, 1> for Normalize {
     #[inline(always)]
@@ -29,9 +29,20 @@ impl<T: Element> Channelwise<T, 1> for Normalize {
     }
 }
 
+/// [`Normalize`], then ReLU.
+#[derive(Clone, Copy)]
+pub(crate) struct NormalizeRelu;
+
+impl<T: Element> Channelwise<T, 1> for NormalizeRelu {
+    #[inline(always)]
+    fn of<S: Simd>(self, constants: [Vector<T, S>; 4], x: [Vector<T, S>; 1]) -> Vector<T, S> {
+        Normalize.of(constants, x).relu()
+    }
+}
+
 /// scale·(dy − dbeta/M − (x − mean)·slope), where scale is gamma·inv_std and slope inv_std·dgamma/M.
 #[derive(Clone, Copy)]
-pub(super) struct Gradient;
+pub(crate) struct Gradient;
 
 impl<T: Element> Channelwise<T, 2> for Gradient {
     #[inline(always)]
@@ -55,7 +66,7 @@ const PART_LEN: usize = 1 << 14;
 const MAX_COLUMNS: usize = MAX_LANES - 1;
 
 /// y = `op` of the inputs and of `constants(channel)`.
-pub(super) fn apply<T: Element, K: Channelwise<T, IN>, const IN: usize>(
+pub(crate) fn apply<T: Element, K: Channelwise<T, IN>, const IN: usize>(
     [batch, channels, inner]: [usize; 3],
     op: K,
     inputs: [&[T]; IN],

@@ -10,8 +10,9 @@ use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::{Error, Result, check_len, checked_size};
 use crate::parallel::Pool;
-use apply::{Gradient, Normalize, apply};
-use sums::{Gradients, SquaredDistance, SumChannels, Value};
+pub(crate) use apply::{Gradient, Normalize, NormalizeRelu, apply};
+pub(crate) use sums::{Gradients, SumChannels};
+use sums::{SquaredDistance, Value};
 
 /// The statistics of a batch, one of each a channel.
 #[derive(Debug)]

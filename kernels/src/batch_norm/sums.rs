@@ -9,7 +9,7 @@ use crate::element::Element;
 use crate::simd::Vector;
 
 /// What is added up, from one element of each input and the channel's constants.
-pub(super) trait Term<T: Element, const IN: usize, const OUT: usize>: Copy + Sync {
+pub(crate) trait Term<T: Element, const IN: usize, const OUT: usize>: Copy + Sync {
     fn of<S: Simd>(
         self,
         constants: [Vector<T, S>; 2],
@@ -45,7 +45,7 @@ impl<T: Element> Term<T, 1, 1> for SquaredDistance {
 
 /// dy, and dy·x̂.
 #[derive(Clone, Copy)]
-pub(super) struct Gradients;
+pub(crate) struct Gradients;
 
 impl<T: Element> Term<T, 2, 2> for Gradients {
     #[inline(always)]
@@ -66,15 +66,15 @@ const MAX_COLUMNS: usize = 15;
 const COLUMNS: usize = 64;
 
 /// Sums `term` over the channels from `first` on, one for each element of the sums.
-pub(super) struct SumChannels<'a, T, K, const IN: usize, const OUT: usize> {
-    pub(super) shape: [usize; 3],
-    pub(super) term: K,
+pub(crate) struct SumChannels<'a, T, K, const IN: usize, const OUT: usize> {
+    pub(crate) shape: [usize; 3],
+    pub(crate) term: K,
     /// Each of the whole shape.
-    pub(super) inputs: [&'a [T]; IN],
-    pub(super) first: usize,
+    pub(crate) inputs: [&'a [T]; IN],
+    pub(crate) first: usize,
     /// Of the same channels as the sums.
-    pub(super) constants: [&'a [T]; 2],
-    pub(super) sums: [&'a mut [T]; OUT],
+    pub(crate) constants: [&'a [T]; 2],
+    pub(crate) sums: [&'a mut [T]; OUT],
 }
 
 impl<T: Element, K: Term<T, IN, OUT>, const IN: usize, const OUT: usize> WithSimd

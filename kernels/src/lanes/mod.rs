@@ -1,4 +1,4 @@
-//! Batch in lanes: convolution and pooling for networks whose shapes are known beforehand.
+//! Batch in lanes: convolution, pooling and normalisation for networks whose shapes are known beforehand.
 //!
 //! A *lane group* is as many samples as a register has lanes, L = [`count`] (8 floats with AVX2). Their activations lie as
 //! (channels, height, width, L): one register holds the same element of L samples, so no operation shuffles lanes, and rows
@@ -13,6 +13,7 @@ mod buffer;
 pub mod channels;
 mod convolution;
 mod correlate;
+mod normalization;
 mod offsets;
 mod pool;
 mod pooled;
@@ -25,10 +26,11 @@ mod winograd;
 pub use crate::workspace::with_scratch;
 pub use buffer::Buffer;
 pub use convolution::Convolution;
+pub use normalization::Normalization;
 pub use pool::Pooling;
 pub use pooled::PooledGradient;
 pub use stretch::{Stretches, for_each_stretch};
-pub use sum::sum_stretches;
+pub use sum::{add, add_to, sum_stretches};
 pub use transpose::{gather, scatter};
 
 use crate::arch::Arch;

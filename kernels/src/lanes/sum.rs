@@ -1,4 +1,4 @@
-//! Gradients of several tasks, added up.
+//! Sums: of two branches, and of the gradients of several tasks.
 
 use crate::element::Element;
 use crate::error::{Result, check_len};
@@ -18,6 +18,43 @@ impl<T: Element> Map<T, 1, 1> for Add {
     ) -> [Vector<T, S>; 1] {
         [to + from]
     }
+}
+
+/// x + y, then ReLU if this is true.
+struct Sum<const RELU: bool>;
+
+impl<T: Element, const RELU: bool> Map<T, 1, 2> for Sum<RELU> {
+    #[inline(always)]
+    fn map<S: Simd>(
+        &self,
+        _: S,
+        _: [Vector<T, S>; 1],
+        [x, y]: [Vector<T, S>; 2],
+    ) -> [Vector<T, S>; 1] {
+        let sum = x + y;
+        [if RELU { sum.relu() } else { sum }]
+    }
+}
+
+/// `sum` = x + y, then ReLU if `relu`.
+///
+/// # Errors
+/// [`crate::Error::Length`] where the slices differ in length.
+pub fn add<T: Element>(x: &[T], y: &[T], relu: bool, sum: &mut [T]) -> Result<()> {
+    const OP: &str = "lanes::add";
+    let (outputs, inputs) = ([("sum", sum)], [("x", x), ("y", y)]);
+    match relu {
+        true => map(OP, &Sum::<true>, outputs, inputs),
+        false => map(OP, &Sum::<false>, outputs, inputs),
+    }
+}
+
+/// Adds x to `sum`.
+///
+/// # Errors
+/// As [`add`].
+pub fn add_to<T: Element>(x: &[T], sum: &mut [T]) -> Result<()> {
+    map("lanes::add_to", &Add, [("sum", sum)], [("x", x)])
 }
 
 /// `sum` = the sum over the stretches of `stride` elements in `buffer` of what lies at `offset` in each, in their order.

@@ -2,8 +2,9 @@
 
 use crate::common::{self, assert_close_at, integers, len, nans, on_any_threads, random, settled};
 use crate::shapes::{CONVOLUTIONS, Convolution as Shape};
+use kasoku_kernels::batch_norm::BatchStatistics;
 use kasoku_kernels::conv::{ConvGeometry, Window};
-use kasoku_kernels::lanes::{self, Buffer, Convolution, PooledGradient, Pooling};
+use kasoku_kernels::lanes::{self, Buffer, Convolution, Normalization, PooledGradient, Pooling};
 use kasoku_kernels::{Element, Error, reference};
 use proptest::prelude::*;
 
@@ -202,6 +203,96 @@ fn check_pooled_gradient<T: Element>(geometry: &ConvGeometry, pool: Window, seed
 }
 
 /// Any geometry, batches of up to three lane groups of most instruction sets.
+/// Both ways through the normalisation of a batch whose numbers lie about 8, against the definition in f64.
+fn check_normalization<T: Element>([samples, channels, height, width]: [usize; 4], seed: u64) {
+    const EPSILON: f64 = 1e-3;
+    let (shape, features) = ([samples, channels, height * width], channels * height * width);
+    let x: Vec<T> = random::<T>(len(shape), seed).iter().map(|&x| x + T::of(8.0)).collect();
+    let dy = random::<T>(len(shape), seed + 1);
+    let (gamma, beta) = (random::<T>(channels, seed + 2), random::<T>(channels, seed + 3));
+    let wide = |x: &[T]| x.iter().map(|x| x.as_f64()).collect::<Vec<_>>();
+    let narrow = |x: &[f64]| x.iter().map(|&x| T::of(x)).collect::<Vec<_>>();
+    let nan = || vec![f64::NAN; channels];
+    let (mut y, mut dx) = (vec![f64::NAN; x.len()], vec![f64::NAN; x.len()]);
+    let (mut mean, mut var, mut inv_std, mut dgamma, mut dbeta) =
+        (nan(), nan(), nan(), nan(), nan());
+    let statistics = BatchStatistics { mean: &mut mean, var: &mut var, inv_std: &mut inv_std };
+    let (x64, gamma64) = (wide(&x), wide(&gamma));
+    let twin = reference::batch_norm::batch_norm_forward;
+    twin(shape, &x64, &gamma64, &wide(&beta), EPSILON, &mut y, statistics);
+    let twin = reference::batch_norm::batch_norm_backward;
+    let (by_x, by_constants) = (&mut dx, [&mut dgamma, &mut dbeta].map(|sums| &mut sums[..]));
+    let [by_gamma, by_beta] = by_constants;
+    twin(shape, &x64, &gamma64, &mean, &inv_std, &wide(&dy), by_x, by_gamma, by_beta);
+
+    let plan = Normalization::new::<T>([channels, height, width]).unwrap();
+    let lanes = lanes::count::<T>().unwrap();
+    let of = |group: usize| group * features * lanes..(group + 1) * features * lanes;
+    let filled = |group: usize| lanes.min(samples - group * lanes);
+    let (mut x_lanes, dy_lanes) = (gathered(&x, features), gathered(&dy, features));
+    // What is in lanes without a sample must not matter.
+    let groups = groups::<T>(samples);
+    for pixel in x_lanes[of(groups - 1)].chunks_exact_mut(lanes) {
+        pixel[filled(groups - 1)..].fill(T::of(100.0));
+    }
+    let mut parts = nans::<T>(groups * 2 * channels);
+    for (group, part) in parts.chunks_exact_mut(2 * channels).enumerate() {
+        plan.moments(&x_lanes[of(group)], filled(group), part).unwrap();
+    }
+    let (mut own_mean, mut own_var) = (narrow(&nan()), narrow(&nan()));
+    plan.batch_moments(&parts, samples, &mut own_mean, &mut own_var).unwrap();
+    let what = |name| format!("{name} of {samples} samples, {shape:?}, seed {seed}");
+    let scale = |scale, len| vec![T::of(scale); len];
+    // A group's mean, the batch's, and the distances to it: each rounds what is as large as x.
+    assert_close_at(&own_mean, &narrow(&mean), &scale(8.0, channels), 16.0, &what("mean"));
+    assert_close_at(&own_var, &narrow(&var), &scale(8.0, channels), 32.0, &what("var"));
+
+    // With the statistics of the definition from here on.
+    let [mean, inv_std] = [&mean, &inv_std].map(|x| narrow(x));
+    let relu = seed.is_multiple_of(2);
+    let mut found = nans(groups * features * lanes);
+    for group in 0..groups {
+        let constants = [&gamma[..], &mean, &inv_std, &beta];
+        plan.forward(&x_lanes[of(group)], constants, relu, &mut found[of(group)]).unwrap();
+    }
+    let y: Vec<f64> = y.iter().map(|&y| if relu { y.max(0.0) } else { y }).collect();
+    // Of as little variance as epsilon allows, 8 is 250 standard deviations.
+    let size = inv_std.iter().fold(1.0, |size: f64, inv_std| size.max(inv_std.as_f64()));
+    let found = scattered(&found, samples, features);
+    assert_close_at(&found, &narrow(&y), &scale(32.0 * size, y.len()), 4.0, &what("y"));
+
+    for (group, part) in parts.chunks_exact_mut(2 * channels).enumerate() {
+        let (x, dy) = (&x_lanes[of(group)], &dy_lanes[of(group)]);
+        plan.gradients(x, dy, [&mean, &inv_std], part).unwrap();
+    }
+    let (mut by_beta, mut by_gamma) = (narrow(&nan()), narrow(&nan()));
+    lanes::sum_stretches(&parts, 2 * channels, 0, &mut by_beta).unwrap();
+    lanes::sum_stretches(&parts, 2 * channels, channels, &mut by_gamma).unwrap();
+    let count = (samples * height * width) as f64;
+    let sums = scale(count.max(16.0) * size, channels);
+    assert_close_at(&by_beta, &narrow(&dbeta), &sums, 4.0, &what("dbeta"));
+    assert_close_at(&by_gamma, &narrow(&dgamma), &sums, 32.0, &what("dgamma"));
+
+    let shift: Vec<T> = dbeta.iter().map(|&dbeta| T::of(dbeta / count)).collect();
+    let (mut factor, mut slope) = (gamma.clone(), gamma.clone());
+    for channel in 0..channels {
+        factor[channel] = gamma[channel] * inv_std[channel];
+        slope[channel] = inv_std[channel] * T::of(dgamma[channel] / count);
+    }
+    let mut found = nans(groups * features * lanes);
+    for group in 0..groups {
+        let (x, dy) = (&x_lanes[of(group)], &dy_lanes[of(group)]);
+        let (constants, dx) = ([&factor[..], &mean, &slope, &shift], &mut found[of(group)]);
+        plan.backward(x, dy, constants, filled(group), dx).unwrap();
+    }
+    for pixel in found[of(groups - 1)].chunks_exact(lanes) {
+        assert!(pixel[filled(groups - 1)..].iter().all(|&dx| dx == T::zero()));
+    }
+    let found = scattered(&found, samples, features);
+    let size = 64.0 * size * size;
+    assert_close_at(&found, &narrow(&dx), &scale(size, dx.len()), 4.0, &what("dx"));
+}
+
 fn geometry() -> impl Strategy<Value = ConvGeometry> {
     let window = ([1usize..6, 1usize..6], [1usize..4, 1usize..4], [0usize..4, 0usize..4]);
     let input = (1usize..20, 1usize..4, 1usize..9, 1usize..11);
@@ -234,6 +325,32 @@ proptest! {
         prop_assume!(pad[0] < size[0] && pad[1] < size[1] && window.output([input[1], input[2]]).is_ok());
         check_pooling::<f32>(input, window, seed);
         check_pooling::<f64>(input, window, seed);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn normalization_agrees_with_the_definition(
+        shape in [1usize..40, 1usize..5, 1usize..9, 1usize..9], seed in 0u64..1 << 40,
+    ) {
+        check_normalization::<f32>(shape, seed);
+        check_normalization::<f64>(shape, seed);
+    }
+
+    #[test]
+    fn a_sum_is_that_of_its_elements(len in 0usize..100, seed in 0u64..1 << 40) {
+        let (x, y) = (integers::<f32>(len, seed), integers::<f32>(len, seed + 1));
+        let mut sum = vec![f32::NAN; len];
+        lanes::add(&x, &y, false, &mut sum).unwrap();
+        assert!(sum.iter().zip(x.iter().zip(&y)).all(|(sum, (x, y))| *sum == x + y));
+        lanes::add(&x, &y, true, &mut sum).unwrap();
+        assert!(sum.iter().zip(x.iter().zip(&y)).all(|(sum, (x, y))| *sum == (x + y).max(0.0)));
+        let before = sum.clone();
+        lanes::add_to(&x, &mut sum).unwrap();
+        assert!(sum.iter().zip(x.iter().zip(&before)).all(|(sum, (x, y))| *sum == x + y));
+        assert!(lanes::add(&x, &[0.0; 100], false, &mut sum).is_err());
     }
 }
 
@@ -416,6 +533,15 @@ fn what_does_not_fit_is_an_error() {
     assert!(plan.backward_filters(&w, &mut [0.0; 17]).is_err());
     assert!(y.iter().all(|&y| y == 7.0), "a call that fails writes nothing");
     assert!(Pooling::new::<f32>([1, 4, 4], Window::new(2, 2).pad(2)).is_err());
+    let plan = Normalization::new::<f32>([2, 3, 3]).unwrap();
+    let (x, c, mut parts) = (vec![0.0; 18 * lanes], [1.0; 2], [7.0; 4]);
+    assert!(plan.moments(&x[1..], 1, &mut parts).is_err());
+    assert!(plan.moments(&x, 1, &mut parts[1..]).is_err());
+    assert!(plan.batch_moments(&[0.0; 3], 1, &mut [0.0; 2], &mut [0.0; 2]).is_err());
+    assert!(plan.forward(&x, [&c, &c, &c, &c[1..]], false, &mut y).is_err());
+    assert!(plan.gradients(&x, &y[1..], [&c, &c], &mut parts).is_err());
+    assert!(plan.backward(&x, &x, [&c, &c[1..], &c, &c], 1, &mut y).is_err());
+    assert!(y.iter().all(|&y| y == 7.0) && parts == [7.0; 4]);
 
     let conv = Convolution::new::<f64>([1, 8, 8], 2, Window::new(5, 5)).unwrap();
     let pooling = Pooling::new::<f64>([2, 4, 4], Window::new(2, 2).stride(2)).unwrap();

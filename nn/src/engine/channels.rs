@@ -7,7 +7,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::plan::{Ahead, Span};
+use super::plan::Span;
+use super::planner::Ahead;
 use crate::kernels;
 use crate::kernels::activation::relu;
 use crate::kernels::lanes::channels::{self, Convolution, Input};

@@ -8,7 +8,10 @@
 //! story. The layers stay the oracle: the tests hold both to each other.
 
 mod channels;
+mod gradients;
+mod normalized;
 mod plan;
+mod planner;
 mod rows;
 mod run;
 mod versioned;
@@ -26,7 +29,8 @@ pub(crate) use versioned::Versioned;
 
 /// Plans that are kept: the batch of an epoch and its last, smaller one, for training and for testing.
 const KEPT: usize = 4;
-/// Channels go into the lanes of a prediction where they fill at least so many of those that samples would.
+/// Channels go into the lanes of a prediction where they fill at least so many of those that samples would, and samples would not
+/// get further.
 const FILLED: f64 = 0.75;
 
 /// The plans of a network, by batch size, and the memory they need.
@@ -193,11 +197,14 @@ impl<T: Element> Engine<T> {
             true => channels::Plan::new(layers, at, input, samples)?,
             false => None,
         };
-        let fill = |plan: &channels::Plan| match &by_samples {
-            Some(other) => plan.utilisation() >= FILLED * other.utilisation(),
+        let is_better = |plan: &channels::Plan| match &by_samples {
+            Some(other) => {
+                plan.layers.end >= other.layers.end
+                    && plan.utilisation() >= FILLED * other.utilisation()
+            }
             None => true,
         };
-        Ok(match by_channels.filter(fill) {
+        Ok(match by_channels.filter(is_better) {
             Some(plan) => Some(Way::Channels(Box::new(plan), Default::default())),
             None => by_samples.map(|plan| Way::Lanes(Box::new(plan), Memory::default())),
         })

@@ -3,16 +3,17 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::kernels::conv::Window;
-use crate::kernels::lanes::{self, Convolution, PooledGradient, Pooling};
-use crate::layers::{Layer, Operation};
+use super::gradients::Places;
+use super::planner::{Planned, Planner};
+use crate::kernels::lanes::{self, Convolution, Normalization, PooledGradient, Pooling};
+use crate::layers::Layer;
 use crate::{Element, Result};
 
 /// Tasks at most, each of which has a buffer for the gradients of its samples.
 const MAX_TASKS: usize = 16;
 
 /// Elements of a lane group's memory.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) start: usize,
     pub(super) len: usize,
@@ -20,7 +21,32 @@ pub(super) struct Span {
 
 impl Span {
     pub(super) fn range(self) -> Range<usize> {
-        self.start..self.start + self.len
+        self.start..self.end()
+    }
+
+    pub(super) fn end(self) -> usize {
+        self.start + self.len
+    }
+}
+
+/// What an operation reads, and where the gradient by it goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Input {
+    /// Its number among the segment's values.
+    pub(super) value: usize,
+    pub(super) span: Span,
+    /// Where the operation leaves the gradient by it.
+    pub(super) dx: Span,
+    /// What that is added to, where another operation, which reads the same, has been asked before.
+    pub(super) sum: Option<Span>,
+    /// The layers of the network before it.
+    pub(super) after: usize,
+}
+
+impl Input {
+    /// Whether the gradient by it is of use where layer `first` of the network is the first one that learns.
+    pub(super) fn is_wanted(&self, first: usize) -> bool {
+        self.after > first
     }
 }
 
@@ -28,21 +54,27 @@ impl Span {
 #[derive(Debug)]
 pub(super) struct Op {
     pub(super) kind: Kind,
-    /// The layer it begins with, whose weights it uses.
+    /// The layer of the network that it begins with, or is part of.
     pub(super) layer: usize,
+    /// The layer it begins with, whose weights it uses, among the network's [`leaves`](crate::layers::leaves).
+    pub(super) leaf: usize,
     /// The layers' names.
-    name: String,
-    pub(super) input: Span,
+    pub(super) name: String,
+    pub(super) input: Input,
+    /// The number of its output among the segment's values.
+    pub(super) value: usize,
     pub(super) output: Span,
-    shape: [usize; 3],
+    /// Where the gradient by its output lies.
+    pub(super) dy: Span,
+    pub(super) shape: [usize; 3],
     /// Whether sums of 0 or less become 0 as they are stored.
     pub(super) relu: bool,
-    /// Whether its input is the output of such a ReLU, whose gradient it takes on the way back.
+    /// Whether its input is the output of such ReLUs, whose gradient it takes on the way back.
     pub(super) masks_input: bool,
     /// Whether its own ReLU's gradient is taken elsewhere: by the operation after it, or with its pooling's.
     pub(super) masked: bool,
     /// Floating-point operations of the forward pass of a sample.
-    flops: f64,
+    pub(super) flops: f64,
 }
 
 #[derive(Debug)]
@@ -58,6 +90,10 @@ pub(super) enum Kind {
     MaxPooling(Pool),
     AveragePooling(Pooling),
     Relu,
+    /// By the statistics of the whole batch, for which all groups wait; with its number among those of the segment.
+    Normalization(Normalization, usize),
+    /// Of its input and this one.
+    Sum(Input),
 }
 
 /// A max-pooling and where its indices lie.
@@ -82,10 +118,14 @@ pub(super) struct Plan {
     pub(super) groups: usize,
     /// Lane groups of a task.
     pub(super) task_groups: usize,
-    /// Elements that a group keeps for the way back.
+    /// Elements of a group's activations.
     pub(super) group_len: usize,
-    /// The longest gradient by an operation's output.
-    pub(super) gradient_span: usize,
+    /// Where its output lies among them.
+    pub(super) output: Span,
+    /// Of the gradients by what passes between operations.
+    pub(super) places: Places,
+    /// The channels of each normalisation.
+    pub(super) normalized: Vec<usize>,
     /// The longest part of a convolution's output, or of its gradient, before the pooling.
     pub(super) unpooled: usize,
     /// The gradient by the weights where a single operation is all there is, and this is the better way to it.
@@ -97,152 +137,23 @@ pub(super) struct Plan {
     element_bytes: usize,
 }
 
-/// Hands out the memory of a group.
-struct Layout {
-    lanes: usize,
-    end: usize,
-}
-
-impl Layout {
-    /// Every span begins at a cache line: 64 bytes.
-    fn span(&mut self, shape: &[usize; 3]) -> Span {
-        let (start, len) = (self.end, shape.iter().product::<usize>() * self.lanes);
-        self.end += len.next_multiple_of(16);
-        Span { start, len }
-    }
-}
-
-/// The layers that have not been planned yet, and the shape that arrives there.
-pub(super) struct Ahead<'a, T> {
-    pub(super) layers: &'a [Box<dyn Layer<T>>],
-    pub(super) at: usize,
-    pub(super) shape: [usize; 3],
-    /// Of the operation that begins.
-    pub(super) name: String,
-}
-
-impl<'a, T: Element> Ahead<'a, T> {
-    /// From layer `first` on, at which samples of shape `input` arrive; `None` where it is no convolution.
-    pub(super) fn from_convolution(
-        layers: &'a [Box<dyn Layer<T>>],
-        first: usize,
-        input: &[usize],
-    ) -> Option<Self> {
-        let convolves = matches!(layers[first].operation(), Operation::Convolution(..));
-        let (true, &[channels, height, width]) = (convolves, input) else { return None };
-        Some(Self { layers, at: first, shape: [channels, height, width], name: String::new() })
-    }
-
-    /// Takes the next layer if `wanted` knows what to do with it.
-    pub(super) fn take<R>(&mut self, wanted: impl Fn(Operation) -> Option<R>) -> Result<Option<R>> {
-        let Some(layer) = self.layers.get(self.at) else { return Ok(None) };
-        let Some(found) = wanted(layer.operation()) else { return Ok(None) };
-        let output = layer.output_shape(&self.shape)?;
-        let Ok(shape) = output.try_into() else { return Ok(None) };
-        let plus = if self.name.is_empty() { "" } else { " + " };
-        self.name = format!("{}{plus}{}", self.name, layer.name());
-        self.shape = shape;
-        self.at += 1;
-        Ok(Some(found))
-    }
-
-    /// Filters and window of the next layer, if it is a convolution.
-    pub(super) fn take_convolution(&mut self) -> Result<Option<(usize, Window)>> {
-        self.take(|operation| match operation {
-            Operation::Convolution(filters, window) => Some((filters, window)),
-            _ => None,
-        })
-    }
-
-    pub(super) fn take_relu(&mut self) -> Result<bool> {
-        Ok(self.take(|operation| (operation == Operation::Relu).then_some(()))?.is_some())
-    }
-
-    fn take_max_pooling(&mut self, layout: &mut Layout) -> Result<Option<Pool>> {
-        let before = self.shape;
-        let window = self.take(|operation| match operation {
-            Operation::MaxPooling(window) => Some(window),
-            _ => None,
-        })?;
-        let Some(window) = window else { return Ok(None) };
-        let pooling = Pooling::new::<T>(before, window)?;
-        let planes = [before, self.shape].map(|[_, height, width]| height * width * layout.lanes);
-        Ok(Some(Pool { pooling, index: layout.span(&self.shape), planes }))
-    }
-}
-
 impl Plan {
-    /// The plan of the segment that begins with layer `first`, for `samples` samples of shape `input`; `None` where the layer is
-    /// no convolution.
+    /// The plan of the segment that begins with layer `first`, for `samples` samples of shape `input`; `None` where that is no
+    /// convolution, nor branches that have some.
     pub(super) fn new<T: Element>(
         layers: &[Box<dyn Layer<T>>],
         first: usize,
         input: &[usize],
         samples: usize,
     ) -> Result<Option<Self>> {
-        let Some(mut ahead) = Ahead::from_convolution(layers, first, input) else {
-            return Ok(None);
-        };
         let lanes = lanes::count::<T>()?;
-        let mut layout = Layout { lanes, end: 0 };
-        let mut value = layout.span(&ahead.shape);
-        let (mut ops, mut filters_len, mut gradient_len) = (Vec::<Op>::new(), 0, 0);
-        loop {
-            let (layer, before) = (ahead.at, ahead.shape);
-            ahead.name.clear();
-            let (mut relu, mut flops) = (false, 0.0);
-            let kind = if let Some((filters, window)) = ahead.take_convolution()? {
-                let plan = Box::new(Convolution::new::<T>(before, filters, window)?);
-                flops = plan.flops();
-                if plan.is_winograd() {
-                    ahead.name.push_str(" (Winograd)");
-                }
-                let gradient = gradient_len;
-                gradient_len += plan.geometry().weight_len() + filters;
-                let filters = Span { start: filters_len, len: plan.filters_len() };
-                filters_len += filters.len;
-                relu = ahead.take_relu()?;
-                let pool = ahead.take_max_pooling(&mut layout)?;
-                relu |= pool.is_some() && !relu && ahead.take_relu()?;
-                Kind::Convolution { plan, pool, filters, gradient }
-            } else if let Some(pool) = ahead.take_max_pooling(&mut layout)? {
-                Kind::MaxPooling(pool)
-            } else if ahead.take_relu()? {
-                Kind::Relu
-            } else {
-                let window = ahead.take(|operation| match operation {
-                    Operation::AveragePooling(window) => Some(window),
-                    _ => None,
-                })?;
-                let Some(window) = window else { break };
-                Kind::AveragePooling(Pooling::new::<T>(before, window)?)
-            };
-            let mut masks_input = false;
-            if let (Kind::Convolution { .. }, Some(previous)) = (&kind, ops.last_mut()) {
-                masks_input = previous.relu && !previous.masked;
-                previous.masked |= masks_input;
-            }
-            let masked = matches!(kind, Kind::Convolution { pool: Some(_), .. });
-            let output = layout.span(&ahead.shape);
-            let input = std::mem::replace(&mut value, output);
-            let (name, shape) = (std::mem::take(&mut ahead.name), ahead.shape);
-            ops.push(Op {
-                kind,
-                layer,
-                name,
-                input,
-                output,
-                shape,
-                relu,
-                masks_input,
-                masked,
-                flops,
-            });
-        }
+        let Some(planned) = Planner::plan(layers, first, input, lanes)? else { return Ok(None) };
+        let Planned { ops, end, output_shape, group_len, places, .. } = planned;
+        let Planned { output, filters_len, gradient_len, normalized, .. } = planned;
         let groups = samples.div_ceil(lanes);
-        // The gradient by the input sums over all filters; the network's first layer has none, and a part is enough.
+        // The gradient by the input sums over all filters; the network's input needs none, and a part is enough.
         let unpooled = |op: &Op| match &op.kind {
-            Kind::Convolution { plan, pool: Some(_), .. } if op.layer == 0 => plan.part_len(),
+            Kind::Convolution { plan, pool: Some(_), .. } if op.input.after == 0 => plan.part_len(),
             Kind::Convolution { plan, pool: Some(pool), .. } => {
                 plan.geometry().weight()[0] * pool.planes[0]
             }
@@ -255,15 +166,17 @@ impl Plan {
             _ => None,
         };
         Ok(Some(Self {
-            layers: first..ahead.at,
+            layers: first..end,
             input_shape: input.to_vec(),
-            output_shape: ahead.shape.to_vec(),
+            output_shape,
             samples,
             lanes,
             groups,
             task_groups: groups.div_ceil(MAX_TASKS),
-            group_len: layout.end,
-            gradient_span: ops.iter().map(|op| op.input.len.max(op.output.len)).max().unwrap_or(0),
+            group_len,
+            output,
+            places,
+            normalized,
             unpooled: ops.iter().map(unpooled).max().unwrap_or(0),
             pooled_gradient,
             filters_len,
@@ -271,6 +184,40 @@ impl Plan {
             element_bytes: size_of::<T>(),
             ops,
         }))
+    }
+
+    /// The operations between those for which all groups wait, each of which begins one of these stages.
+    pub(super) fn stages(&self) -> Vec<Range<usize>> {
+        let waits = |&at: &usize| matches!(self.ops[at].kind, Kind::Normalization(..));
+        let mut ends: Vec<_> = (0..self.ops.len()).filter(waits).collect();
+        ends.push(self.ops.len());
+        let mut start = 0;
+        ends.into_iter().map(|end| std::mem::replace(&mut start, end)..end).collect()
+    }
+
+    /// The normalisation that operation `at` is, if it is one, and its number.
+    pub(super) fn normalization(&self, at: usize) -> Option<(&Normalization, usize)> {
+        match self.ops.get(at)?.kind {
+            Kind::Normalization(ref plan, number) => Some((plan, number)),
+            _ => None,
+        }
+    }
+
+    /// Elements that a group gives to the statistics of a normalisation, at most.
+    pub(super) fn longest_part(&self) -> usize {
+        2 * self.normalized.iter().copied().max().unwrap_or(0)
+    }
+
+    /// Where a group's input lies.
+    pub(super) fn input(&self) -> Span {
+        self.ops[0].input.span
+    }
+
+    /// Elements that a group keeps from stage to stage, in training: its activations, and where it has to wait on the way back,
+    /// the gradients by them.
+    pub(super) fn kept_len(&self) -> usize {
+        let waits = !self.normalized.is_empty();
+        self.group_len + if waits { self.places.len } else { 0 }
     }
 
     /// The share of the lanes that have a sample.
@@ -319,9 +266,9 @@ impl fmt::Display for Plan {
         writeln!(
             f,
             "  memory: {} KiB for the batch, {} KiB of gradients, {} KiB a thread",
-            kib(self.group_len * self.groups),
+            kib(self.kept_len() * self.groups),
             kib(self.gradient_len * self.tasks()),
-            kib(2 * self.gradient_span + self.unpooled)
+            kib(self.group_len + self.places.len + self.unpooled - self.kept_len())
         )?;
         writeln!(
             f,

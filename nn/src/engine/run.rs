@@ -1,25 +1,40 @@
 //! A segment as it was planned.
 
-use super::plan::{Kind, Op, Plan, Pool, Span};
+use super::normalized::Normalized;
+use super::plan::{Input, Kind, Op, Plan, Pool, Span};
 use crate::kernels::activation::{relu, relu_backward};
 use crate::kernels::lanes::{self, Buffer, Convolution, PooledGradient};
-use crate::layers::{Layer, Mode, forget_frozen, learns, slice, slice_mut};
+use crate::layers::{
+    BatchNormalization, Layer, Mode, forget_frozen, learns, leaves, leaves_mut, slice, slice_mut,
+};
 use crate::{Element, kernels};
 
 /// What lasts from the forward pass to the backward pass, and from step to step.
 #[derive(Debug)]
 pub(super) struct Memory<T> {
-    /// The activations of each group.
+    /// What each group keeps.
     groups: Buffer<T>,
     /// The weights, prepared for a pass.
     filters: Buffer<T>,
     /// The gradients of each task.
     gradients: Buffer<T>,
+    /// What each group gives to the statistics of a normalisation.
+    parts: Buffer<T>,
+    /// Those of each normalisation.
+    normalized: Vec<Normalized<T>>,
 }
 
 impl<T: Element> Default for Memory<T> {
     fn default() -> Self {
-        Self { groups: Buffer::new(0), filters: Buffer::new(0), gradients: Buffer::new(0) }
+        let [groups, filters, gradients, parts] = std::array::from_fn(|_| Buffer::new(0));
+        Self { groups, filters, gradients, parts, normalized: Vec::new() }
+    }
+}
+
+/// Makes `buffer` hold `len` elements or more.
+fn grow<T: Element>(buffer: &mut Buffer<T>, len: usize) {
+    if buffer.len() < len {
+        *buffer = Buffer::new(len);
     }
 }
 
@@ -33,16 +48,14 @@ enum Pass {
 /// Prepares the weights of all convolutions for a pass.
 fn prepare<T: Element>(
     plan: &Plan,
-    layers: &[Box<dyn Layer<T>>],
+    leaves: &[&dyn Layer<T>],
     pass: Pass,
     filters: &mut Buffer<T>,
 ) -> kernels::Result<()> {
-    if filters.len() < plan.filters_len {
-        *filters = Buffer::new(plan.filters_len);
-    }
+    grow(filters, plan.filters_len);
     for op in &plan.ops {
         let Kind::Convolution { plan, filters: span, .. } = &op.kind else { continue };
-        let Some([w, _]) = layers[op.layer].weights() else { continue };
+        let Some([w, _]) = leaves[op.leaf].weights() else { continue };
         let (w, filters) = (slice(&w.value), &mut filters[span.range()]);
         match pass {
             Pass::Forward => plan.forward_filters(w, filters)?,
@@ -52,10 +65,32 @@ fn prepare<T: Element>(
     Ok(())
 }
 
-/// The bias of each operation, or nothing.
-fn biases<'a, T: Element>(plan: &Plan, layers: &'a [Box<dyn Layer<T>>]) -> Vec<&'a [T]> {
-    let of = |op: &Op| layers[op.layer].weights();
+/// The bias of each convolution, nothing of other operations.
+fn biases<'a, T: Element>(plan: &Plan, leaves: &[&'a dyn Layer<T>]) -> Vec<&'a [T]> {
+    let of = |op: &Op| match op.kind {
+        Kind::Convolution { .. } => leaves[op.leaf].weights(),
+        _ => None,
+    };
     plan.ops.iter().map(|op| of(op).map_or(&[][..], |[_, b]| slice(&b.value))).collect()
+}
+
+/// Calls `body` with each normalisation and its layer.
+fn for_each_normalization<T: Element>(
+    plan: &Plan,
+    layers: &mut [Box<dyn Layer<T>>],
+    normalized: &mut [Normalized<T>],
+    body: impl Fn(&mut Normalized<T>, &mut BatchNormalization<T>),
+) {
+    if normalized.is_empty() {
+        return;
+    }
+    let mut leaves = leaves_mut(layers);
+    for op in &plan.ops {
+        let Kind::Normalization(_, number) = op.kind else { continue };
+        if let Some(layer) = leaves[op.leaf].batch_normalization() {
+            body(&mut normalized[number], layer);
+        }
+    }
 }
 
 /// The parts of a group's memory, which do not overlap.
@@ -66,61 +101,105 @@ fn get<T, const N: usize>(memory: &mut [T], spans: [Span; N]) -> [&mut [T]; N] {
 /// The output y of a batch x, samples one after another; in training, keeps what the way back needs.
 pub(super) fn forward<T: Element>(
     plan: &Plan,
-    layers: &[Box<dyn Layer<T>>],
+    layers: &mut [Box<dyn Layer<T>>],
     memory: &mut Memory<T>,
     mode: Mode,
     x: &[T],
     y: &mut [T],
 ) -> kernels::Result<()> {
-    prepare(plan, layers, Pass::Forward, &mut memory.filters)?;
-    let (filters, biases) = (&memory.filters, biases(plan, layers));
+    let Memory { groups, filters, parts, normalized, .. } = memory;
+    if normalized.len() < plan.normalized.len() {
+        *normalized = plan.normalized.iter().map(|&channels| Normalized::new(channels)).collect();
+    }
+    for_each_normalization(plan, layers, normalized, |own, layer| own.begin(layer, mode));
+    run_forward(plan, &leaves(layers), [groups, filters, parts], normalized, mode, x, y)?;
+    for_each_normalization(plan, layers, normalized, |own, layer| own.end_forward(layer));
+    Ok(())
+}
+
+fn run_forward<T: Element>(
+    plan: &Plan,
+    leaves: &[&dyn Layer<T>],
+    [groups, filters, parts]: [&mut Buffer<T>; 3],
+    normalized: &mut [Normalized<T>],
+    mode: Mode,
+    x: &[T],
+    y: &mut [T],
+) -> kernels::Result<()> {
+    prepare(plan, leaves, Pass::Forward, filters)?;
+    let (filters, biases) = (&*filters, biases(plan, leaves));
     let [inputs, outputs] = plan.features();
-    let (kept, kept_len): (&mut [T], _) = match mode {
-        Mode::Train { .. } => {
-            if memory.groups.len() < plan.groups * plan.group_len {
-                memory.groups = Buffer::new(plan.groups * plan.group_len);
-            }
-            (&mut memory.groups, plan.group_len)
-        }
-        Mode::Test => (&mut [], 0),
+    let (stages, kept_len) = match mode {
+        Mode::Train { .. } => (plan.stages(), plan.kept_len()),
+        // Running statistics: nobody waits.
+        Mode::Test => (vec![0..plan.ops.len()], 0),
     };
-    let widths = [kept_len, plan.lanes * outputs].map(|len| len * plan.task_groups);
-    let slices = [(kept, widths[0]), (y, widths[1])];
-    lanes::for_each_stretch(plan.tasks(), plan.work(), slices, |task, [kept, y]| {
-        lanes::with_scratch(plan.group_len - kept_len, |own| {
-            let mut y = y.chunks_mut(plan.lanes * outputs);
-            for (number, group) in plan.groups_of(task).enumerate() {
-                let memory = match kept_len {
-                    0 => &mut *own,
-                    _ => &mut kept[number * kept_len..][..kept_len],
-                };
-                let x = &x[plan.part(group, inputs)];
-                lanes::gather(x, inputs, &mut memory[plan.ops[0].input.range()])?;
-                for (op, bias) in plan.ops.iter().zip(&biases) {
-                    forward_op(op, filters, bias, memory)?;
+    grow(groups, plan.groups * kept_len);
+    grow(parts, plan.groups * plan.longest_part());
+    let kept: &mut [T] = if kept_len == 0 { &mut [] } else { groups };
+    let work = plan.work() / stages.len();
+    for (number, stage) in stages.iter().enumerate() {
+        let (begins, ends) = (number == 0, number + 1 == stages.len());
+        let next = plan.normalization(stage.end);
+        let next = next.filter(|&(_, number)| normalized[number].takes_statistics());
+        let part_len = next.map_or(0, |(_, number)| 2 * plan.normalized[number]);
+        let slices = [
+            (&mut *kept, kept_len * plan.task_groups),
+            (if ends { &mut *y } else { &mut [] }, plan.lanes * outputs * plan.task_groups),
+            (&mut parts[..plan.groups * part_len], part_len * plan.task_groups),
+        ];
+        let statistics = &*normalized;
+        lanes::for_each_stretch(plan.tasks(), work, slices, |task, [kept, y, parts]| {
+            lanes::with_scratch(if kept_len == 0 { plan.group_len } else { 0 }, |own| {
+                let mut y = y.chunks_mut(plan.lanes * outputs);
+                let mut parts = parts.chunks_mut(part_len.max(1));
+                for (number, group) in plan.groups_of(task).enumerate() {
+                    let memory = match kept_len {
+                        0 => &mut *own,
+                        _ => &mut kept[number * kept_len..][..plan.group_len],
+                    };
+                    if begins {
+                        let x = &x[plan.part(group, inputs)];
+                        lanes::gather(x, inputs, &mut memory[plan.input().range()])?;
+                    }
+                    for at in stage.clone() {
+                        forward_op(&plan.ops[at], filters, biases[at], statistics, memory)?;
+                    }
+                    if let (Some((next, _)), Some(part)) = (next, parts.next()) {
+                        let x = &memory[plan.ops[stage.end].input.span.range()];
+                        next.moments(x, plan.part(group, 1).len(), part)?;
+                    }
+                    if ends {
+                        let last = &memory[plan.output.range()];
+                        lanes::scatter(last, outputs, y.next().unwrap_or_default())?;
+                    }
                 }
-                let last = plan.ops[plan.ops.len() - 1].output;
-                lanes::scatter(&memory[last.range()], outputs, y.next().unwrap_or_default())?;
-            }
-            Ok(())
-        })
-    })
+                Ok(())
+            })
+        })?;
+        if let Some((next, number)) = next {
+            let moments = &parts[..plan.groups * part_len];
+            normalized[number].set_moments(next, moments, plan.samples)?;
+        }
+    }
+    Ok(())
 }
 
 fn forward_op<T: Element>(
     op: &Op,
     filters: &[T],
     bias: &[T],
+    normalized: &[Normalized<T>],
     memory: &mut [T],
 ) -> kernels::Result<()> {
     match &op.kind {
         Kind::Convolution { plan, pool: None, filters: span, .. } => {
-            let [x, y] = get(memory, [op.input, op.output]);
+            let [x, y] = get(memory, [op.input.span, op.output]);
             plan.forward(x, &filters[span.range()], Some(bias), op.relu, y)
         }
         Kind::Convolution { plan, pool: Some(pool), filters: span, .. } => {
             let Pool { pooling, index, planes: [unpooled_plane, plane] } = pool;
-            let [x, y, index] = get(memory, [op.input, op.output, *index]);
+            let [x, y, index] = get(memory, [op.input.span, op.output, *index]);
             // Where this group is all there is to do, threads share its parts.
             let pooled = plan.part_len() / unpooled_plane * plane;
             let (parts, slices) = (plan.parts().count(), [(y, pooled), (index, pooled)]);
@@ -134,16 +213,24 @@ fn forward_op<T: Element>(
             })
         }
         Kind::MaxPooling(Pool { pooling, index, .. }) => {
-            let [x, y, index] = get(memory, [op.input, op.output, *index]);
+            let [x, y, index] = get(memory, [op.input.span, op.output, *index]);
             pooling.max_forward(x, false, y, index)
         }
         Kind::AveragePooling(pooling) => {
-            let [x, y] = get(memory, [op.input, op.output]);
+            let [x, y] = get(memory, [op.input.span, op.output]);
             pooling.average_forward(x, y)
         }
         Kind::Relu => {
-            let [x, y] = get(memory, [op.input, op.output]);
+            let [x, y] = get(memory, [op.input.span, op.output]);
             relu(x, y)
+        }
+        Kind::Normalization(plan, number) => {
+            let [x, y] = get(memory, [op.input.span, op.output]);
+            plan.forward(x, normalized[*number].forward(), op.relu, y)
+        }
+        Kind::Sum(other) => {
+            let [x, other, y] = get(memory, [op.input.span, other.span, op.output]);
+            lanes::add(x, other, op.relu, y)
         }
     }
 }
@@ -158,63 +245,134 @@ pub(super) fn backward<T: Element>(
     first: usize,
     dx: &mut [T],
 ) -> kernels::Result<()> {
-    prepare(plan, layers, Pass::Backward, &mut memory.filters)?;
-    let filters = &memory.filters;
-    let learn: Vec<bool> = plan.ops.iter().map(|op| learns(&*layers[op.layer])).collect();
-    let [inputs, outputs] = plan.features();
-    if memory.gradients.len() < plan.tasks() * plan.gradient_len {
-        memory.gradients = Buffer::new(plan.tasks() * plan.gradient_len);
-    }
-    // Whether the gradient by the weights is all that is wanted.
-    let alone = dx.is_empty() && learn.iter().all(|&learns| learns);
-    let widths = [plan.group_len, plan.lanes * inputs].map(|len| len * plan.task_groups);
-    let slices = [
-        (&mut memory.groups[..], widths[0]),
-        (&mut memory.gradients[..], plan.gradient_len),
-        (dx, widths[1]),
-    ];
-    let work = 2 * plan.work();
-    lanes::for_each_stretch(plan.tasks(), work, slices, |task, [kept, gradients, dx]| {
-        gradients.fill(T::zero());
-        lanes::with_scratch(plan.unpooled + 2 * plan.gradient_span, |scratch| {
-            let (unpooled, scratch) = scratch.split_at_mut(plan.unpooled);
-            let (mut dy_here, mut dx_here) = scratch.split_at_mut(plan.gradient_span);
-            let mut dx = dx.chunks_mut(plan.lanes * inputs);
-            let memories = kept.chunks_exact_mut(plan.group_len);
-            for (group, memory) in plan.groups_of(task).zip(memories) {
-                let dy = &dy[plan.part(group, outputs)];
-                if let ([op], Some(pooled), true) = (&plan.ops[..], &plan.pooled_gradient, alone) {
-                    add_pooled_gradient(op, pooled, memory, dy, gradients)?;
-                    continue;
-                }
-                lanes::gather(dy, outputs, &mut dy_here[..outputs * plan.lanes])?;
-                for (op, &learns) in plan.ops.iter().zip(&learn).rev() {
-                    if op.layer < first {
-                        break;
-                    }
-                    let dx = if op.layer > first { op.input.len } else { 0 };
-                    let (dy, dx) = (&mut dy_here[..op.output.len], &mut dx_here[..dx]);
-                    let gradients = if learns { &mut *gradients } else { &mut [] };
-                    backward_op(op, filters, memory, unpooled, dy, dx, gradients)?;
-                    std::mem::swap(&mut dy_here, &mut dx_here);
-                }
-                if let Some(dx) = dx.next() {
-                    lanes::scatter(&dy_here[..inputs * plan.lanes], inputs, dx)?;
-                }
-            }
-            Ok(())
-        })
-    })?;
+    let learn: Vec<bool> = {
+        let leaves = leaves(layers);
+        prepare(plan, &leaves, Pass::Backward, &mut memory.filters)?;
+        plan.ops.iter().map(|op| learns(leaves[op.leaf])).collect()
+    };
+    run_backward(plan, &learn, memory, dy, first, dx)?;
+    let Memory { gradients, normalized, .. } = memory;
+    for_each_normalization(plan, layers, normalized, |own, layer| own.end_backward(layer));
+    let mut leaves = leaves_mut(layers);
     for (op, learns) in plan.ops.iter().zip(learn) {
         let Kind::Convolution { gradient, .. } = &op.kind else { continue };
-        let (true, Some([w, b])) = (learns, layers[op.layer].weights_mut()) else { continue };
+        let (true, Some([w, b])) = (learns, leaves[op.leaf].weights_mut()) else { continue };
         let (dw, db) = (slice_mut(&mut w.grad), slice_mut(&mut b.grad));
-        let (gradients, stride) = (&memory.gradients, plan.gradient_len);
+        let (gradients, stride) =
+            (&gradients[..plan.tasks() * plan.gradient_len], plan.gradient_len);
         lanes::sum_stretches(gradients, stride, *gradient, dw)?;
         lanes::sum_stretches(gradients, stride, gradient + dw.len(), db)?;
         forget_frozen([w, b]);
     }
     Ok(())
+}
+
+fn run_backward<T: Element>(
+    plan: &Plan,
+    learn: &[bool],
+    memory: &mut Memory<T>,
+    dy: &[T],
+    first: usize,
+    dx: &mut [T],
+) -> kernels::Result<()> {
+    let Memory { groups, filters, gradients, parts, normalized } = memory;
+    let (filters, [inputs, outputs]) = (&*filters, plan.features());
+    grow(gradients, plan.tasks() * plan.gradient_len);
+    // Whether the gradient by the weights is all that is wanted.
+    let alone = dx.is_empty() && learn.iter().all(|&learns| learns);
+    let (stages, kept_len) = (plan.stages(), plan.kept_len());
+    let own_len = plan.group_len + plan.places.len - kept_len;
+    let work = 2 * plan.work() / stages.len();
+    for (number, stage) in stages.iter().enumerate().rev() {
+        let (begins, ends) = (number == 0, number + 1 == stages.len());
+        // The normalisation that waited for all groups, and the one that waits next: the stage's first operation.
+        let last = plan.normalization(stage.end);
+        let next = if begins { None } else { plan.normalization(stage.start) };
+        let ops = if begins { stage.clone() } else { stage.start + 1..stage.end };
+        let part_len = next.map_or(0, |(_, number)| 2 * plan.normalized[number]);
+        let slices = [
+            (&mut groups[..], kept_len * plan.task_groups),
+            (&mut gradients[..], plan.gradient_len),
+            (if begins { &mut *dx } else { &mut [] }, plan.lanes * inputs * plan.task_groups),
+            (&mut parts[..plan.groups * part_len], part_len * plan.task_groups),
+        ];
+        let statistics = &*normalized;
+        lanes::for_each_stretch(
+            plan.tasks(),
+            work,
+            slices,
+            |task, [kept, gradients, dx, parts]| {
+                if ends {
+                    gradients.fill(T::zero());
+                }
+                lanes::with_scratch(plan.unpooled + own_len, |scratch| {
+                    let (unpooled, own) = scratch.split_at_mut(plan.unpooled);
+                    let mut dx = dx.chunks_mut(plan.lanes * inputs);
+                    let mut parts = parts.chunks_mut(part_len.max(1));
+                    let memories = kept.chunks_exact_mut(kept_len);
+                    for (group, memory) in plan.groups_of(task).zip(memories) {
+                        let (memory, kept) = memory.split_at_mut(plan.group_len);
+                        let passing = if kept.is_empty() { &mut *own } else { kept };
+                        if ends {
+                            let dy = &dy[plan.part(group, outputs)];
+                            if let ([op], Some(pooled), true) =
+                                (&plan.ops[..], &plan.pooled_gradient, alone)
+                            {
+                                add_pooled_gradient(op, pooled, memory, dy, gradients)?;
+                                continue;
+                            }
+                            lanes::gather(dy, outputs, &mut passing[plan.places.dy.range()])?;
+                        }
+                        if let Some((last, number)) = last
+                            && plan.ops[stage.end].input.is_wanted(first)
+                        {
+                            let Op { input, dy, .. } = plan.ops[stage.end];
+                            let x = &memory[input.span.range()];
+                            let [dy, dx] = get(passing, [dy, input.dx]);
+                            let samples = plan.part(group, 1).len();
+                            last.backward(x, dy, statistics[number].backward(), samples, dx)?;
+                            add_to_sum(&input, passing)?;
+                        }
+                        for at in ops.clone().rev() {
+                            let op = &plan.ops[at];
+                            if op.layer >= first {
+                                let gradients = if learn[at] { &mut *gradients } else { &mut [] };
+                                let memories = [&mut *passing, &mut *unpooled, gradients];
+                                backward_op(op, filters, memory, memories, first)?;
+                            }
+                        }
+                        if let (Some((next, number)), Some(part)) = (next, parts.next())
+                            && plan.ops[stage.start].layer >= first
+                        {
+                            let op = &plan.ops[stage.start];
+                            let dy = &mut passing[op.dy.range()];
+                            if op.relu && !op.masked {
+                                relu_backward(&memory[op.output.range()], dy)?;
+                            }
+                            let x = &memory[op.input.span.range()];
+                            next.gradients(x, dy, statistics[number].statistics(), part)?;
+                        }
+                        if let (true, Some(dx)) = (begins, dx.next()) {
+                            lanes::scatter(&passing[plan.places.dx.range()], inputs, dx)?;
+                        }
+                    }
+                    Ok(())
+                })
+            },
+        )?;
+        if let Some((next, number)) = next {
+            let sums = &parts[..plan.groups * part_len];
+            normalized[number].set_gradients(next, sums, plan.samples)?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds the gradient by an input to what is there already, if it is not the first.
+fn add_to_sum<T: Element>(input: &Input, passing: &mut [T]) -> kernels::Result<()> {
+    let Some(sum) = input.sum else { return Ok(()) };
+    let [dx, sum] = get(passing, [input.dx, sum]);
+    lanes::add_to(dx, sum)
 }
 
 /// Where the gradients by a convolution's weights and bias are added up, which begin at `first` of those of the segment.
@@ -239,26 +397,29 @@ fn add_pooled_gradient<T: Element>(
         return Ok(());
     };
     let (dw, db) = sums(plan, *gradient, gradients);
-    pooled.add(&memory[op.input.range()], dy, &memory[index.range()], dw, db)
+    pooled.add(&memory[op.input.span.range()], dy, &memory[index.range()], dw, db)
 }
 
-/// The gradient by the input, from dy to dx (empty where nobody needs it); adds those by the weights to `gradients` (empty where
-/// they do not learn).
+/// The gradient by the input, where layers before it learn; adds those by the weights to `gradients` (empty where they do not
+/// learn).
 fn backward_op<T: Element>(
     op: &Op,
     filters: &[T],
     memory: &[T],
-    unpooled: &mut [T],
-    dy: &mut [T],
-    dx: &mut [T],
-    gradients: &mut [T],
+    [passing, unpooled, gradients]: [&mut [T]; 3],
+    first: usize,
 ) -> kernels::Result<()> {
     if op.relu && !op.masked {
-        relu_backward(&memory[op.output.range()], dy)?;
+        relu_backward(&memory[op.output.range()], &mut passing[op.dy.range()])?;
     }
+    if let Kind::Sum(other) = &op.kind {
+        return pass_on(op, other, passing, first);
+    }
+    let wanted = op.input.is_wanted(first);
+    let [dy, dx] = get(passing, [op.dy, if wanted { op.input.dx } else { Span::default() }]);
     match &op.kind {
         Kind::Convolution { plan, pool, filters: span, gradient } => {
-            let (x, outputs) = (&memory[op.input.range()], plan.geometry().weight()[0]);
+            let (x, outputs) = (&memory[op.input.span.range()], plan.geometry().weight()[0]);
             let mut added = match gradients {
                 [] => None,
                 gradients => Some(sums(plan, *gradient, gradients)),
@@ -276,7 +437,7 @@ fn backward_op<T: Element>(
                             plan.add_weight_gradient_part(part, x, unpooled, dw, db)?;
                         }
                     }
-                    if dx.is_empty() {
+                    if !wanted {
                         return Ok(());
                     }
                     &mut unpooled[..outputs * unpooled_plane]
@@ -288,18 +449,42 @@ fn backward_op<T: Element>(
                     dy
                 }
             };
-            if dx.is_empty() {
-                return Ok(());
+            if wanted {
+                let mask = op.masks_input.then_some(x);
+                plan.backward_data(dy, &filters[span.range()], mask, dx)?;
             }
-            plan.backward_data(dy, &filters[span.range()], op.masks_input.then_some(x), dx)
         }
+        _ if !wanted => {}
         Kind::MaxPooling(Pool { pooling, index, .. }) => {
-            pooling.max_backward(dy, &memory[index.range()], dx)
+            pooling.max_backward(dy, &memory[index.range()], dx)?;
         }
-        Kind::AveragePooling(pooling) => pooling.average_backward(dy, dx),
+        Kind::AveragePooling(pooling) => pooling.average_backward(dy, dx)?,
         Kind::Relu => {
             dx.copy_from_slice(dy);
-            relu_backward(&memory[op.output.range()], dx)
+            relu_backward(&memory[op.output.range()], dx)?;
+        }
+        // Normalisations are between the stages.
+        Kind::Normalization(..) | Kind::Sum(_) => {}
+    }
+    if wanted { add_to_sum(&op.input, passing) } else { Ok(()) }
+}
+
+/// Hands the gradient by a sum to both summands.
+fn pass_on<T: Element>(
+    op: &Op,
+    other: &Input,
+    passing: &mut [T],
+    first: usize,
+) -> kernels::Result<()> {
+    for input in [other, &op.input] {
+        // The one that lies where the sum's does has it.
+        if input.is_wanted(first) && input.dx != op.dy {
+            let [dy, to] = get(passing, [op.dy, input.sum.unwrap_or(input.dx)]);
+            match input.sum {
+                Some(_) => lanes::add_to(dy, to)?,
+                None => to.copy_from_slice(dy),
+            }
         }
     }
+    Ok(())
 }

@@ -21,7 +21,7 @@ pub enum Statistics {
 }
 
 /// What is added to the variance; the book writes 10e-7.
-const EPSILON: f64 = 10e-7;
+pub(crate) const EPSILON: f64 = 10e-7;
 
 /// Subtracts the batch's mean, divides by its standard deviation, scales by gamma and shifts by beta; when testing, by running
 /// statistics instead (chapter 6; Ioffe and Szegedy 2015).
@@ -91,6 +91,33 @@ impl<T: Element> BatchNormalization<T> {
         Ok(shape)
     }
 
+    /// Whether by the batch's own statistics, not the running ones.
+    pub(crate) fn takes_statistics(&self, mode: Mode) -> bool {
+        mode != Mode::Test && !(self.gamma.frozen && self.beta.frozen)
+    }
+
+    /// Takes the statistics of a batch into the running ones.
+    pub(crate) fn remember(&mut self, mean: &[T], var: &[T]) {
+        for (running, batch) in [(&mut self.running_mean, mean), (&mut self.running_var, var)] {
+            for (running, &batch) in slice_mut(running).iter_mut().zip(batch) {
+                *running = self.momentum * *running + (T::one() - self.momentum) * batch;
+            }
+        }
+    }
+
+    /// Gamma, beta, and the running mean and variance.
+    pub(crate) fn constants(&self) -> [&[T]; 4] {
+        let [gamma, beta] = [&self.gamma, &self.beta].map(|parameter| slice(&parameter.value));
+        [gamma, beta, slice(&self.running_mean), slice(&self.running_var)]
+    }
+
+    /// Sets the gradients of what is not frozen.
+    pub(crate) fn set_gradients(&mut self, dgamma: &[T], dbeta: &[T]) {
+        slice_mut(&mut self.gamma.grad).copy_from_slice(dgamma);
+        slice_mut(&mut self.beta.grad).copy_from_slice(dbeta);
+        forget_frozen([&mut self.gamma, &mut self.beta]);
+    }
+
     /// dout·gamma/√(var + ε) with the running variance: the gradient where that is a constant.
     fn scale(&self, dout: &Tensor<T>) -> Result<Tensor<T>> {
         let shape = self.shape(dout.shape())?;
@@ -132,8 +159,7 @@ impl<T: Element> Layer<T> for BatchNormalization<T> {
         let (gamma, beta, epsilon) =
             (slice(&self.gamma.value), slice(&self.beta.value), T::of(EPSILON));
         let (x_elements, y_elements) = (elements(&x), elements_mut(&mut y));
-        let frozen = self.gamma.frozen && self.beta.frozen;
-        if mode == Mode::Test || frozen {
+        if !self.takes_statistics(mode) {
             let (mean, var) = (slice(&self.running_mean), slice(&self.running_var));
             batch_norm_inference(shape, x_elements, gamma, beta, mean, var, epsilon, y_elements)?;
             if mode != Mode::Test {
@@ -145,11 +171,7 @@ impl<T: Element> Layer<T> for BatchNormalization<T> {
         let (mut var, mut inv_std) = (mean.clone(), mean.clone());
         let statistics = BatchStatistics { mean: &mut mean, var: &mut var, inv_std: &mut inv_std };
         batch_norm_forward(shape, x_elements, gamma, beta, epsilon, y_elements, statistics)?;
-        for (running, batch) in [(&mut self.running_mean, &mean), (&mut self.running_var, &var)] {
-            for (running, &batch) in slice_mut(running).iter_mut().zip(batch) {
-                *running = self.momentum * *running + (T::one() - self.momentum) * batch;
-            }
-        }
+        self.remember(&mean, &var);
         self.last = Some(Last::Batch(Normalised { x, shape, mean, inv_std }));
         Ok(y)
     }
@@ -188,6 +210,10 @@ impl<T: Element> Layer<T> for BatchNormalization<T> {
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<T>> {
         vec![&mut self.gamma, &mut self.beta]
+    }
+
+    fn batch_normalization(&mut self) -> Option<&mut BatchNormalization<T>> {
+        Some(self)
     }
 
     fn state(&mut self) -> Vec<(&'static str, &mut ArrayD<T>)> {

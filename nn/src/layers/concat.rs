@@ -3,7 +3,7 @@
 use ndarray::ArrayD;
 
 use crate::layers::residual::add;
-use crate::layers::{Chain, Layer, Mode, Parameter, check_gradient};
+use crate::layers::{Chain, Layer, Mode, Operation, Parameter, check_gradient};
 use crate::tensor::{Recycled, contiguous, elements, elements_mut, zeros};
 use crate::{Element, Error, Result, Tensor};
 
@@ -102,6 +102,10 @@ impl<T: Element> Layer<T> for Concat<T> {
     fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>> {
         let parts = self.branches.iter().map(|branch| branch.output_shape(input));
         joined(&parts.collect::<Result<Vec<_>>>()?, 0)
+    }
+
+    fn operation(&self) -> Operation {
+        Operation::Concat
     }
 
     fn forward(&mut self, x: Tensor<T>, mode: Mode) -> Result<Tensor<T>> {

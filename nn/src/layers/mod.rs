@@ -18,6 +18,7 @@ mod softmax_with_loss;
 pub use activation::{Relu, Sigmoid, Tanh};
 pub use affine::Affine;
 pub use arithmetic::{AddLayer, MulLayer};
+pub(crate) use batch_normalization::EPSILON;
 pub use batch_normalization::{BatchNormalization, Statistics};
 pub use chain::Chain;
 pub use concat::Concat;
@@ -154,6 +155,10 @@ pub enum Operation {
     BatchNormalization(Statistics, f64),
     /// [`LocalResponseNormalization`] over so many channels, with k, alpha and beta.
     LocalResponseNormalization(usize, [f64; 3]),
+    /// [`Residual`]: [`Layer::chains`] has its body and its shortcut.
+    Residual,
+    /// [`Concat`]: [`Layer::chains`] has its branches.
+    Concat,
     /// Anything else: only the layer itself can do it.
     Other,
 }
@@ -215,6 +220,11 @@ pub trait Layer<T: Element>: Debug + Send {
         None
     }
 
+    /// The layer itself, where it is [`BatchNormalization`], whose statistics the engine takes.
+    fn batch_normalization(&mut self) -> Option<&mut BatchNormalization<T>> {
+        None
+    }
+
     /// What is saved, by the names without their numbers: the parameters, and what else lasts from batch to batch.
     fn state(&mut self) -> Vec<(&'static str, &mut ArrayD<T>)> {
         let parameters = self.parameters_mut().into_iter();
@@ -235,6 +245,45 @@ pub trait Layer<T: Element>: Debug + Send {
 /// Whether a layer has a parameter that is not frozen.
 pub(crate) fn learns<T: Element>(layer: &dyn Layer<T>) -> bool {
     layer.parameters().iter().any(|parameter| !parameter.frozen)
+}
+
+/// The layers that contain no others, in the order of their parameters.
+pub(crate) fn leaves<T: Element>(layers: &[Box<dyn Layer<T>>]) -> Vec<&dyn Layer<T>> {
+    let mut found = Vec::with_capacity(layers.len());
+    add_leaves(layers, &mut found);
+    found
+}
+
+fn add_leaves<'a, T: Element>(layers: &'a [Box<dyn Layer<T>>], found: &mut Vec<&'a dyn Layer<T>>) {
+    for layer in layers {
+        let chains = layer.chains();
+        if chains.is_empty() {
+            found.push(&**layer);
+        }
+        chains.into_iter().for_each(|chain| add_leaves(chain.layers(), found));
+    }
+}
+
+/// As [`leaves`], to change.
+pub(crate) fn leaves_mut<T: Element>(layers: &mut [Box<dyn Layer<T>>]) -> Vec<&mut dyn Layer<T>> {
+    let mut found = Vec::with_capacity(layers.len());
+    add_leaves_mut(layers, &mut found);
+    found
+}
+
+fn add_leaves_mut<'a, T: Element>(
+    layers: &'a mut [Box<dyn Layer<T>>],
+    found: &mut Vec<&'a mut dyn Layer<T>>,
+) {
+    for layer in layers {
+        match layer.chains().is_empty() {
+            true => found.push(&mut **layer),
+            false => {
+                let chains = layer.chains_mut().into_iter();
+                chains.for_each(|chain| add_leaves_mut(chain.layers_mut(), found));
+            }
+        }
+    }
 }
 
 /// Checks that `dout` has the shape of the output that a forward pass gave.

@@ -2,7 +2,7 @@
 
 use ndarray::ArrayD;
 
-use crate::layers::{Chain, Layer, Mode, Parameter, check_gradient};
+use crate::layers::{Chain, Layer, Mode, Operation, Parameter, check_gradient};
 use crate::tensor::{contiguous, elements, elements_mut};
 use crate::{Element, Error, Result, Tensor};
 
@@ -49,6 +49,10 @@ impl<T: Element> Layer<T> for Residual<T> {
         let body = self.body.output_shape(input)?;
         check_same(&body, &self.shortcut.output_shape(input)?)?;
         Ok(body)
+    }
+
+    fn operation(&self) -> Operation {
+        Operation::Residual
     }
 
     fn forward(&mut self, x: Tensor<T>, mode: Mode) -> Result<Tensor<T>> {

@@ -12,6 +12,27 @@ use kasoku_nn::networks::{
 use kasoku_nn::optimizers::Adam;
 use kasoku_nn::{Element, Tensor};
 
+/// Skip connections, with batch normalisation and with a convolution on the way around.
+fn residual<T: Element>() -> Sequential<T> {
+    let (w, channelwise) = (Window::new(3, 3).pad(1), Statistics::PerChannel);
+    let network = Sequential::<T>::builder(&[2, 7, 8], 4)
+        .convolution(9, w, He)
+        .batch_normalization(channelwise)
+        .relu()
+        .residual(|body| {
+            let body = body.convolution(9, w, He).batch_normalization(channelwise).relu();
+            body.convolution(9, w, He).batch_normalization(channelwise)
+        })
+        .relu()
+        .residual_with(
+            |body| body.convolution(3, w.stride(2), He).relu().convolution(3, w, He).relu(),
+            |shortcut| shortcut.convolution(3, Window::new(1, 1).stride(2), He),
+        )
+        .convolution(4, Window::new(3, 3), He)
+        .affine(4, He);
+    network.build().unwrap()
+}
+
 /// Every kind of operation and fusion, small.
 fn networks<T: Element>() -> Vec<(&'static str, Sequential<T>)> {
     let multi = |activation| MultiLayerNet {
@@ -64,7 +85,50 @@ fn networks<T: Element>() -> Vec<(&'static str, Sequential<T>)> {
         .tanh()
         .affine(4, He)
         .relu();
+    let w = |size| Window::new(size, size).pad(size / 2);
+    let channelwise = Statistics::PerChannel;
+    // The first layer has branches, of which one begins with a normalisation and one ends with a sum; one within another.
+    let inceptions = Sequential::<T>::builder(&[2, 6, 5], 5)
+        .concat(|branches| {
+            branches
+                .branch(|b| b.convolution(3, w(1), He).relu())
+                .branch(|b| b.max_pooling(w(3)).convolution(1, w(1), He).relu())
+                .branch(|b| b.batch_normalization(channelwise).convolution(2, w(5), He).relu())
+        })
+        .convolution(8, w(3), He)
+        .relu()
+        .concat(|branches| {
+            branches
+                .branch(|b| b.convolution(2, w(3), He).residual(|b| b.convolution(2, w(3), He)))
+                .branch(|b| {
+                    b.convolution(3, w(1), He).relu().concat(|inner| {
+                        inner
+                            .branch(|b| b.convolution(8, w(3), He).relu())
+                            .branch(|b| b.average_pooling(w(3)))
+                            .branch(|b| b.batch_normalization(channelwise).relu())
+                    })
+                })
+        })
+        .relu()
+        .max_pooling(pool)
+        .residual(|body| body.batch_normalization(channelwise).relu().convolution(16, w(3), He))
+        .global_average_pooling()
+        .affine(4, He);
+    // What cannot be planned: a dropout within, branches of nothing.
+    let unplanned = Sequential::<T>::builder(&[2, 6, 5], 6)
+        .convolution(3, w(3), He)
+        .residual(|body| {
+            body.convolution(3, w(3), He).batch_normalization(channelwise).dropout(0.3)
+        })
+        .convolution(3, w(3), He)
+        .batch_normalization(channelwise)
+        .concat(|branches| branches.branch(|b| b.convolution(2, w(1), He)).branch(|b| b))
+        .residual(|body| body)
+        .affine(4, He);
     vec![
+        ("residual", residual()),
+        ("inceptions", inceptions.build().unwrap()),
+        ("unplanned", unplanned.build().unwrap()),
         (
             "two layers",
             TwoLayerNet { weight_init_std: 0.5, ..TwoLayerNet::new(12, 6, 4) }.build(1).unwrap(),
@@ -96,8 +160,14 @@ fn gradients<T: Element>(network: &Sequential<T>) -> Vec<(String, Vec<f64>)> {
 /// Within `tolerance` of the largest of the expected ones.
 #[track_caller]
 fn assert_near(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
+    assert_near_beside(&[], found, expected, tolerance, what);
+}
+
+/// As [`assert_near`], of the largest of others, too.
+#[track_caller]
+fn assert_near_beside(others: &[f64], found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
-    let scale = expected.iter().fold(1e-3, |scale: f64, x| scale.max(x.abs()));
+    let scale = expected.iter().chain(others).fold(1e-3, |scale: f64, x| scale.max(x.abs()));
     for (i, (a, b)) in found.iter().zip(expected).enumerate() {
         assert!(
             (a - b).abs() <= tolerance * scale,
@@ -130,8 +200,17 @@ fn check<T: Element>(samples: usize) {
         assert_near(&found.0, &expected.0, tolerance, &format!("{what}: losses"));
         assert_near(&found.3, &expected.3, tolerance, &format!("{what}: scores"));
         for (found, expected) in [(&found.1, &expected.1), (&found.2, &expected.2)] {
-            for ((name, found), (_, expected)) in found.iter().zip(expected) {
-                assert_near(found, expected, tolerance, &format!("{what}: {name}"));
+            for (index, ((name, found), (_, expected_here))) in
+                found.iter().zip(expected).enumerate()
+            {
+                // Where a normalisation follows, the gradient by a bias is 0, that is what rounding leaves of a sum whose terms are
+                // those of the gradient by the weights.
+                let weights = match name.starts_with('b') {
+                    true => &*expected[index - 1].1,
+                    false => &[],
+                };
+                let what = format!("{what}: {name}");
+                assert_near_beside(weights, found, expected_here, tolerance, &what);
             }
         }
     }
@@ -308,6 +387,31 @@ fn frozen_layers_take_no_part_in_the_way_back() {
     }
 }
 
+/// Frozen normalisations use their running statistics, so the gradients of the others change.
+#[test]
+fn frozen_layers_agree_where_there_are_branches() {
+    for frozen in [0..1, 0..2, 1..2, 0..4, 3..4, 0..5, 2..6, 5..6, 0..7, 0..8] {
+        let [found, expected] = [true, false].map(|planned| {
+            let mut network = residual::<f64>();
+            network.use_engine(planned);
+            let (x, labels) = batch(&network, 21);
+            // Running statistics that are not 0.
+            network.gradient(x.clone(), aview1(&labels)).unwrap();
+            network.freeze(frozen.clone()).unwrap();
+            network.gradient(x.clone(), aview1(&labels)).unwrap();
+            // One half of a normalisation, which is then as in training.
+            network.parameters_mut()[2].1.freeze(true);
+            network.gradient(x.clone(), aview1(&labels)).unwrap();
+            let scores = network.predict(x).unwrap().iter().copied().collect::<Vec<_>>();
+            (gradients(&network), scores)
+        });
+        assert_near(&found.1, &expected.1, 1e-12, &format!("scores, {frozen:?} frozen"));
+        for ((name, found), (_, expected)) in found.0.iter().zip(&expected.0) {
+            assert_near(found, expected, 1e-11, &format!("{name}, {frozen:?} frozen"));
+        }
+    }
+}
+
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let run = |threads, build: &dyn Fn() -> Sequential<f32>, samples| {
@@ -323,7 +427,8 @@ fn any_number_of_threads_gives_the_same_bits() {
     // Rows that come out even and such that do not; W of few rows, and of many.
     let deep: &dyn Fn() -> _ = &|| DeepConvNet::default().build(1).unwrap();
     let multi: &dyn Fn() -> _ = &|| MultiLayerNet::new(784, &[100, 50, 3], 10).build(1).unwrap();
-    for (build, samples) in [(deep, 40), (multi, 100), (multi, 73)] {
+    let branches: &dyn Fn() -> _ = &residual;
+    for (build, samples) in [(deep, 40), (multi, 100), (multi, 73), (branches, 150)] {
         let one = run(1, build, samples);
         assert!([2, 3, 8].into_iter().all(|threads| run(threads, build, samples) == one));
     }
@@ -358,6 +463,16 @@ fn the_plan_names_what_is_fused_and_how_full_the_lanes_are() {
     }
     network.use_engine(false);
     assert!(network.explain(100).unwrap().starts_with("layer by layer: Convolution, Relu"));
+
+    let plan = residual::<f32>().explain(100).unwrap();
+    assert!(plan.contains("  BatchNormalization + Relu "), "{plan}");
+    assert!(plan.contains("  body: Convolution (Winograd) "), "{plan}");
+    assert!(plan.contains("  shortcut: Convolution "), "{plan}");
+    assert!(plan.contains("  Residual + Relu "), "{plan}");
+    assert!(
+        plan.ends_with("layer by layer: Affine\n") || plan.contains("samples in rows"),
+        "{plan}"
+    );
 }
 
 #[test]
