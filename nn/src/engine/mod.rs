@@ -8,6 +8,7 @@
 //! story. The layers stay the oracle: the tests hold both to each other.
 
 mod channels;
+mod folded;
 mod gradients;
 mod normalized;
 mod plan;
@@ -130,7 +131,7 @@ impl<T: Element> Fused<T> {
                 channels::forward(plan, layers, version, memory, elements(&x), to)?
             }
             Way::Lanes(plan, memory) => run::forward(plan, layers, memory, mode, elements(&x), to)?,
-            Way::Rows(plan, memory) => rows::forward(plan, layers, memory, x, to)?,
+            Way::Rows(plan, memory) => rows::forward(plan, layers, version, memory, x, to)?,
         }
         self.outputs.keep(&y);
         Ok(y)

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::folded::{Fold, Folded};
 use super::plan::Span;
 use crate::kernels::activation::{
     relu_backward, sigmoid_backward, sigmoid_in_place, tanh_backward, tanh_in_place,
@@ -16,7 +17,7 @@ use crate::kernels::lanes::{Buffer, for_each_stretch};
 use crate::kernels::reduce::sum_axis;
 use crate::kernels::rows::{Matrix, for_each_row_block};
 use crate::kernels::{MatMut, MatRef, num_threads};
-use crate::layers::{Layer, Operation, Parameter, slice, slice_mut};
+use crate::layers::{Layer, Operation, Parameter, Statistics, slice, slice_mut};
 use crate::tensor::elements;
 use crate::{Element, Result, Tensor, kernels};
 
@@ -65,14 +66,17 @@ impl Activation {
     }
 }
 
-/// An affine layer and its activation.
+/// An affine layer and what is fused with it.
 #[derive(Debug)]
 struct Op {
+    /// The affine layer.
     layer: usize,
     /// The layers' names.
     name: String,
     inputs: usize,
     outputs: usize,
+    /// What predictions have in its weights.
+    fold: Fold,
     activation: Activation,
 }
 
@@ -99,11 +103,13 @@ pub(super) struct Memory<T> {
     matrices: Buffer<T>,
     /// The last input, where it is needed again.
     x: Option<Tensor<T>>,
+    /// For predictions.
+    folded: Folded<T>,
 }
 
 impl<T: Element> Default for Memory<T> {
     fn default() -> Self {
-        Self { matrices: Buffer::new(0), x: None }
+        Self { matrices: Buffer::new(0), x: None, folded: Folded::default() }
     }
 }
 
@@ -123,17 +129,38 @@ impl Plan {
         {
             let inputs = shape.iter().product();
             shape = layer.output_shape(&shape)?;
-            let following = layers.get(at + 1).and_then(|layer| Activation::of(layer.operation()));
-            let count = 1 + usize::from(following.is_some());
-            let names: Vec<_> = layers[at..at + count].iter().map(|layer| layer.name()).collect();
+            let first = at;
+            at += 1;
+            let operation = |at: usize| layers.get(at).map(|layer| layer.operation());
+            let mut normalization = None;
+            if predicts
+                && let Some(Operation::BatchNormalization(Statistics::PerFeature, _)) =
+                    operation(at)
+            {
+                layers[at].output_shape(&shape)?;
+                normalization = Some(at);
+                at += 1;
+            }
+            let following = operation(at).and_then(Activation::of);
+            at += usize::from(following.is_some());
+            let (activation, mut factor) = (following.unwrap_or(Activation::None), 1.0);
+            let is_linear = matches!(activation, Activation::None | Activation::Relu);
+            if predicts
+                && is_linear
+                && let Some(Operation::Dropout(ratio)) = operation(at)
+            {
+                factor = 1.0 - ratio;
+                at += 1;
+            }
+            let names: Vec<_> = layers[first..at].iter().map(|layer| layer.name()).collect();
             ops.push(Op {
-                layer: at,
+                layer: first,
                 name: names.join(" + "),
                 inputs,
                 outputs: shape.iter().product(),
-                activation: following.unwrap_or(Activation::None),
+                fold: Fold { normalization, factor },
+                activation,
             });
-            at += count;
         }
         if ops.is_empty() {
             return Ok(None);
@@ -195,16 +222,26 @@ fn weights<'a, T: Element>(plan: &Plan, layers: &'a [Box<dyn Layer<T>>]) -> Vec<
 /// The output y of a batch x; in training, keeps what the way back needs.
 pub(super) fn forward<T: Element>(
     plan: &Plan,
-    layers: &[Box<dyn Layer<T>>],
+    layers: &mut [Box<dyn Layer<T>>],
+    version: u64,
     memory: &mut Memory<T>,
     x: Tensor<T>,
     y: &mut [T],
 ) -> kernels::Result<()> {
-    if memory.matrices.len() < plan.memory_len {
-        memory.matrices = Buffer::new(plan.memory_len);
+    let Memory { matrices, x: kept_x, folded } = memory;
+    if matrices.len() < plan.memory_len {
+        *matrices = Buffer::new(plan.memory_len);
     }
-    let (batch, size, weights) = (elements(&x), plan.rows()?, weights(plan, layers));
-    let (matrices, last) = (&mut memory.matrices, plan.ops.len() - 1);
+    let (batch, size, last) = (elements(&x), plan.rows()?, plan.ops.len() - 1);
+    if plan.predicts {
+        folded.prepare(plan.ops.iter().map(|op| (op.fold, op.layer)), layers, version);
+    }
+    let mut weights = weights(plan, layers);
+    for (index, weights) in weights.iter_mut().enumerate() {
+        if let Some([w, b]) = folded.get(index) {
+            *weights = [w, b];
+        }
+    }
     let y = (y, plan.ops[last].outputs);
     for_each_row_block(matrices, &plan.matrices, size, plan.work(), y, |mut block, y| {
         let rows = block.rows.clone();
@@ -239,7 +276,7 @@ pub(super) fn forward<T: Element>(
         }
         Ok(())
     })?;
-    memory.x = (!plan.predicts).then_some(x);
+    *kept_x = (!plan.predicts).then_some(x);
     Ok(())
 }
 

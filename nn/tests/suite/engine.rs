@@ -40,6 +40,14 @@ fn networks<T: Element>() -> Vec<(&'static str, Sequential<T>)> {
         weight_decay_lambda: 0.1,
         ..MultiLayerNet::new(12, &[6, 9], 4)
     };
+    let normalised_rows = MultiLayerNetExtend {
+        net: MultiLayerNet {
+            activation: Activation::Sigmoid,
+            ..MultiLayerNet::new(12, &[16, 5], 4)
+        },
+        dropout_ratio: Some(0.4),
+        use_batchnorm: true,
+    };
     let dropout = MultiLayerNetExtend {
         net: MultiLayerNet::new(12, &[16, 5], 4),
         dropout_ratio: Some(0.4),
@@ -137,6 +145,7 @@ fn networks<T: Element>() -> Vec<(&'static str, Sequential<T>)> {
         ("sigmoid", multi(Activation::Sigmoid).build(1).unwrap()),
         ("tanh", multi(Activation::Tanh).build(1).unwrap()),
         ("dropout", dropout.build(1).unwrap()),
+        ("batch norm of rows", normalised_rows.build(1).unwrap()),
         ("simple", simple.build(1).unwrap()),
         ("deep", deep.build(3).unwrap()),
         ("own", own.build().unwrap()),
@@ -296,14 +305,15 @@ fn predictions_see_every_change_of_the_weights() {
     let mut network = recipe.build::<f64>(1).unwrap();
     let mut other = recipe.build::<f64>(2).unwrap();
     let (x, labels) = batch(&network, 1);
-    let (many, many_labels) = batch(&network, 20);
+    let (many, many_labels) = batch(&network, 30);
     // What a network of its own, which has nothing prepared, says with the same weights.
     let check = |network: &mut Sequential<f64>, what: &str| {
         let mut fresh = recipe.build::<f64>(3).unwrap();
         for ((_, to), (_, from)) in fresh.parameters_mut().into_iter().zip(network.parameters()) {
             to.value.assign(&from.value);
         }
-        let [found, expected] = [&mut *network, &mut fresh].map(|n| n.predict(x.clone()).unwrap());
+        let [found, expected] = [&mut *network, &mut fresh]
+            .map(|network| [&x, &many].map(|x| network.predict(x.clone()).unwrap()));
         assert_eq!(found, expected, "{what}");
         found
     };
