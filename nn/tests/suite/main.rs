@@ -1,5 +1,6 @@
 //! One binary, so that the kernels are compiled once for all of it.
 
+mod branches;
 mod engine;
 mod golden;
 mod layers;

@@ -1,0 +1,126 @@
+//! The engine against the layers, on networks that nobody would build: whatever is planned together must give the same.
+
+use kasoku_nn::Tensor;
+use kasoku_nn::init::{WeightInit::He, WeightRng};
+use kasoku_nn::kernels::conv::Window;
+use kasoku_nn::layers::Statistics::PerChannel;
+use kasoku_nn::ndarray::aview1;
+use kasoku_nn::networks::{Sequential, SequentialBuilder};
+use kasoku_nn::optimizers::Sgd;
+use proptest::prelude::*;
+
+/// A layer that keeps the height and the width of its input.
+#[derive(Debug, Clone)]
+enum Step {
+    /// So many filters of this size.
+    Convolution(usize, usize),
+    Relu,
+    Normalization,
+    MaxPooling,
+    AveragePooling,
+    /// One that the engine has no plan for.
+    Sigmoid,
+    /// A body that ends with a convolution to the channels it began with; whether it gets a shortcut of its own.
+    Residual(Vec<Step>, bool),
+    Concat(Vec<Vec<Step>>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let leaf = prop_oneof![
+        4 => (1usize..10, prop::sample::select(vec![1usize, 3, 5])).prop_map(|(f, s)| Step::Convolution(f, s)),
+        4 => Just(Step::Relu),
+        2 => Just(Step::Normalization),
+        1 => Just(Step::MaxPooling),
+        1 => Just(Step::AveragePooling),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        let steps = prop::collection::vec(inner, 0..4);
+        prop_oneof![
+            4 => (steps.clone(), any::<bool>()).prop_map(|(body, own)| Step::Residual(body, own)),
+            4 => prop::collection::vec(steps, 1..4).prop_map(Step::Concat),
+            1 => Just(Step::Sigmoid),
+        ]
+    })
+}
+
+type Builder = SequentialBuilder<f64>;
+
+/// Adds the steps to a network of so many channels; gives how many there are then.
+fn add(builder: Builder, channels: usize, steps: &[Step]) -> (Builder, usize) {
+    steps.iter().fold((builder, channels), |(builder, channels), step| match step {
+        Step::Convolution(filters, size) => {
+            let window = Window::new(*size, *size).pad(size / 2);
+            (builder.convolution(*filters, window, He), *filters)
+        }
+        Step::Relu => (builder.relu(), channels),
+        Step::Normalization => (builder.batch_normalization(PerChannel), channels),
+        Step::MaxPooling => (builder.max_pooling(Window::new(3, 3).pad(1)), channels),
+        Step::AveragePooling => (builder.average_pooling(Window::new(3, 3).pad(1)), channels),
+        Step::Sigmoid => (builder.sigmoid(), channels),
+        Step::Residual(body, own) => {
+            let to = |builder: Builder| builder.convolution(channels, Window::new(1, 1), He);
+            let body = |builder| to(add(builder, channels, body).0);
+            let shortcut = |builder| if *own { to(builder) } else { builder };
+            (builder.residual_with(body, shortcut), channels)
+        }
+        Step::Concat(branches) => {
+            let mut total = 0;
+            let builder = builder.concat(|joined| {
+                branches.iter().fold(joined, |joined, branch| {
+                    joined.branch(|builder| {
+                        let (builder, channels) = add(builder, channels, branch);
+                        total += channels;
+                        builder
+                    })
+                })
+            });
+            (builder, total)
+        }
+    })
+}
+
+fn network(steps: &[Step]) -> Sequential<f64> {
+    let builder = Sequential::builder(&[2, 4, 5], 1).convolution(3, Window::new(1, 1), He);
+    add(builder, 3, steps).0.affine(3, He).build().unwrap()
+}
+
+/// The loss, the gradients and, after a step, the scores.
+fn results(steps: &[Step], planned: bool, samples: usize, frozen: usize) -> [Vec<f64>; 3] {
+    let mut network = network(steps);
+    network.use_engine(planned);
+    let frozen = frozen.min(network.layers().len() - 1);
+    network.freeze(..frozen).unwrap();
+    let x: Tensor<f64> = WeightRng::new(2).normal(&[samples, 2, 4, 5], 1.0).into_shared();
+    let labels: Vec<usize> = (0..samples).map(|sample| sample * 7 % 3).collect();
+    let mut sgd = Sgd::new(0.01, 0.0);
+    let loss = network.train_step(x.clone(), aview1(&labels), &mut sgd).unwrap();
+    let gradients = network.parameters().into_iter().flat_map(|(_, p)| p.grad.iter().copied());
+    let gradients = gradients.collect();
+    let scores = network.predict(x).unwrap();
+    [vec![loss], gradients, scores.iter().copied().collect()]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_network_is_what_its_layers_are(
+        steps in prop::collection::vec(step(), 1..5), samples in 1usize..20, frozen in 0usize..12,
+    ) {
+        // Most of the time nothing is frozen.
+        let frozen = frozen.saturating_sub(8);
+        let found = results(&steps, true, samples, frozen);
+        let expected = results(&steps, false, samples, frozen);
+        for (what, (found, expected)) in
+            ["loss", "gradient", "score"].iter().zip(found.iter().zip(&expected))
+        {
+            prop_assert_eq!(found.len(), expected.len());
+            // Normalisations that follow each other leave gradients of 0 and what rounding makes of them.
+            let scale = expected.iter().fold(1e-2, |scale: f64, x| scale.max(x.abs()));
+            for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+                let near = (found - expected).abs() <= 1e-7 * scale;
+                prop_assert!(near, "{what} {index} is {found}, the layers have {expected}");
+            }
+        }
+    }
+}
