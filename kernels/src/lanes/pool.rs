@@ -146,35 +146,116 @@ impl Pooling {
         self.window.halves([height, width])
     }
 
-    /// Calls `visit(y, cell, x)` for each cell on the plane of each window of a result of `len` elements, in order: where the
-    /// window's result lies, the cell's number in the window, where it lies in x.
+    /// Calls `visit` for each window of a result of `len` elements, in order, with where its result lies.
     #[inline(always)]
-    fn for_each_cell<F: FnMut(usize, usize, usize)>(&self, len: usize, mut visit: F) {
-        let Self { input: [_, height, width], output: [_, out_h, out_w], .. } = *self;
+    fn for_each_window<F: FnMut(usize, Cells)>(&self, len: usize, mut visit: F) {
+        let Self { input: [_, height, width], output: [_, out_h, out_w], lanes, .. } = *self;
         let Window { size, stride, pad } = self.window;
-        let channels = len / (out_h * out_w * self.lanes).max(1);
+        let channels = len / (out_h * out_w * lanes).max(1);
+        // From the first cell on the plane to the last, along one axis.
+        let on_plane = |axis: usize, out: usize, len: usize| {
+            let before = out * stride[axis];
+            let first = pad[axis].saturating_sub(before);
+            [first, size[axis].min((len + pad[axis]).saturating_sub(before)) - first]
+        };
         let mut y = 0;
         for channel in 0..channels {
             for oy in 0..out_h {
-                let top = oy * stride[0];
-                let rows =
-                    pad[0].saturating_sub(top)..size[0].min((height + pad[0]).saturating_sub(top));
+                let [row, rows] = on_plane(0, oy, height);
+                let top = channel * height + oy * stride[0] + row - pad[0];
                 for ox in 0..out_w {
-                    let left = ox * stride[1];
-                    let columns = pad[1].saturating_sub(left)
-                        ..size[1].min((width + pad[1]).saturating_sub(left));
-                    for row in rows.clone() {
-                        for column in columns.clone() {
-                            let (iy, ix) = (top + row - pad[0], left + column - pad[1]);
-                            let x = ((channel * height + iy) * width + ix) * self.lanes;
-                            visit(y, row * size[1] + column, x);
-                        }
-                    }
-                    y += self.lanes;
+                    let [column, columns] = on_plane(1, ox, width);
+                    let left = ox * stride[1] + column - pad[1];
+                    visit(
+                        y,
+                        Cells {
+                            count: [rows, columns],
+                            first: (top * width + left) * lanes,
+                            number: row * size[1] + column,
+                        },
+                    );
+                    y += lanes;
                 }
             }
         }
     }
+
+    /// Elements from a row of the input to the next, and cells from a row of a window to the next.
+    fn rows(&self) -> [usize; 2] {
+        [self.input[2] * self.lanes, self.window.size[1]]
+    }
+
+    /// Calls `visit` for each element of the input's planes, `len` of them with all lanes, with where it lies and the windows over
+    /// it: as rows of windows, in order.
+    #[inline(always)]
+    fn for_each_pixel<F: FnMut(usize, Over)>(&self, len: usize, mut visit: F) {
+        let Self { input: [_, height, width], output: [_, out_h, out_w], lanes, .. } = *self;
+        let Window { size, stride, pad } = self.window;
+        let channels = len / (height * width * lanes).max(1);
+        let mut x = 0;
+        for channel in 0..channels {
+            let mut rows = [0, 0];
+            for iy in 0..height {
+                let from_top = iy + pad[0];
+                rows = windows_over(rows, from_top, [size[0], stride[0], out_h]);
+                let mut columns = [0, 0];
+                for ix in 0..width {
+                    let from_left = ix + pad[1];
+                    columns = windows_over(columns, from_left, [size[1], stride[1], out_w]);
+                    let [row, column] = [rows[0], columns[0]];
+                    visit(
+                        x,
+                        Over {
+                            count: [rows[1] - row, columns[1] - column],
+                            first: ((channel * out_h + row) * out_w + column) * lanes,
+                            cell: [
+                                from_top.saturating_sub(row * stride[0]),
+                                from_left.saturating_sub(column * stride[1]),
+                            ],
+                        },
+                    );
+                    x += lanes;
+                }
+            }
+        }
+    }
+}
+
+/// The cells of a window that lie on the plane.
+struct Cells {
+    /// Rows and columns of them.
+    count: [usize; 2],
+    /// Where the first one lies in the input.
+    first: usize,
+    /// Its number in the window.
+    number: usize,
+}
+
+/// The windows over a pixel.
+struct Over {
+    /// Rows and columns of them.
+    count: [usize; 2],
+    /// Where the result of the first one lies.
+    first: usize,
+    /// Row and column of the pixel in it.
+    cell: [usize; 2],
+}
+
+/// From which to before which of `count` windows lie over the position `at` of an axis with its padding, where those are known for
+/// the position before it (none, before the first).
+#[inline(always)]
+fn windows_over(
+    [mut first, mut end]: [usize; 2],
+    at: usize,
+    [size, stride, count]: [usize; 3],
+) -> [usize; 2] {
+    while end < count && end * stride <= at {
+        end += 1;
+    }
+    while first < end && first * stride + size <= at {
+        first += 1;
+    }
+    [first, end]
 }
 
 /// The larger, by the rules of max-pooling: of two that are equal the first, and NaN before all numbers.
@@ -232,31 +313,29 @@ impl<T: Element> WithSimd for MaxForward<'_, T> {
             }
             return;
         }
-        let mut current = usize::MAX;
-        pooling.for_each_cell(
+        let ([row, cells], one) = (pooling.rows(), cell(1));
+        pooling.for_each_window(
             y.len(),
             #[inline(always)]
-            |at, number, from| {
-                let new = [Vector::load(simd, &x[from..]), cell(number)];
-                let [best, won] = match at == current {
-                    true => better(
-                        [Vector::load(simd, &y[at..]), Vector::load(simd, &index[at..])],
-                        new,
-                    ),
-                    false => new,
-                };
-                current = at;
+            |at, window| {
+                // The first cell meets itself, and does not beat it.
+                let mut winner = [Vector::load(simd, &x[window.first..]), cell(window.number)];
+                for line in 0..window.count[0] {
+                    let x = &x[window.first + line * row..][..window.count[1] * lanes];
+                    let mut number = cell(window.number + line * cells);
+                    for x in x.chunks_exact(lanes) {
+                        winner = better(winner, [Vector::load(simd, x), number]);
+                        number = number + one;
+                    }
+                }
+                if relu {
+                    winner = rectified(winner);
+                }
+                let [best, won] = winner;
                 best.store(&mut y[at..]);
                 won.store(&mut index[at..]);
             },
         );
-        if relu {
-            for (y, index) in y.chunks_exact_mut(lanes).zip(index.chunks_exact_mut(lanes)) {
-                let [best, won] = rectified([Vector::load(simd, y), Vector::load(simd, index)]);
-                best.store(y);
-                won.store(index);
-            }
-        }
     }
 }
 
@@ -272,16 +351,18 @@ impl<T: Element> WithSimd for Max<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { pooling, x, y } = self;
-        let mut current = usize::MAX;
-        pooling.for_each_cell(
+        let ([row, _], lanes) = (pooling.rows(), Vector::<T, S>::len());
+        pooling.for_each_window(
             y.len(),
             #[inline(always)]
-            |at, _, from| {
-                let mut best = Vector::load(simd, &x[from..]);
-                if at == current {
-                    best = larger(Vector::load(simd, &y[at..]), best);
+            |at, window| {
+                let mut best = Vector::load(simd, &x[window.first..]);
+                for line in 0..window.count[0] {
+                    let x = &x[window.first + line * row..][..window.count[1] * lanes];
+                    for x in x.chunks_exact(lanes) {
+                        best = larger(best, Vector::load(simd, x));
+                    }
                 }
-                current = at;
                 best.store(&mut y[at..]);
             },
         );
@@ -322,15 +403,26 @@ impl<T: Element> WithSimd for MaxBackward<'_, T> {
             }
             return;
         }
-        dx.fill(T::zero());
-        pooling.for_each_cell(
-            dy.len(),
+        let Window { size, stride, .. } = pooling.window;
+        let (row, step) = (pooling.output[2] * lanes, cell(stride[1]));
+        pooling.for_each_pixel(
+            dx.len(),
             #[inline(always)]
-            |at, number, to| {
-                let won = Vector::load(simd, &index[at..]).eq(cell(number));
-                let gradient = won.select(Vector::load(simd, &dy[at..]), zero);
-                let sum = Vector::load(simd, &dx[to..]) + gradient;
-                sum.store(&mut dx[to..]);
+            |at, over| {
+                let mut sum = zero;
+                for line in 0..over.count[0] {
+                    let from =
+                        over.first + line * row..over.first + line * row + over.count[1] * lanes;
+                    let windows = index[from.clone()].chunks_exact(lanes);
+                    let [y, x] = [over.cell[0] - line * stride[0], over.cell[1]];
+                    let mut number = cell(y * size[1] + x);
+                    for (won, dy) in windows.zip(dy[from].chunks_exact(lanes)) {
+                        let won = Vector::load(simd, won).eq(number);
+                        sum = sum + won.select(Vector::load(simd, dy), zero);
+                        number = number - step;
+                    }
+                }
+                sum.store(&mut dx[at..]);
             },
         );
     }
@@ -348,19 +440,22 @@ impl<T: Element> WithSimd for AverageForward<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { pooling, x, y } = self;
-        y.fill(T::zero());
-        pooling.for_each_cell(
+        let ([row, _], lanes) = (pooling.rows(), Vector::<T, S>::len());
+        let area = Vector::splat(simd, T::of(pooling.window.area() as f64));
+        pooling.for_each_window(
             y.len(),
             #[inline(always)]
-            |at, _, from| {
-                let sum = Vector::load(simd, &y[at..]) + Vector::load(simd, &x[from..]);
-                sum.store(&mut y[at..]);
+            |at, window| {
+                let mut sum = Vector::zero(simd);
+                for line in 0..window.count[0] {
+                    let x = &x[window.first + line * row..][..window.count[1] * lanes];
+                    for x in x.chunks_exact(lanes) {
+                        sum = sum + Vector::load(simd, x);
+                    }
+                }
+                (sum / area).store(&mut y[at..]);
             },
         );
-        let area = Vector::splat(simd, T::of(pooling.window.area() as f64));
-        for y in y.chunks_exact_mut(Vector::<T, S>::len()) {
-            (Vector::load(simd, y) / area).store(y);
-        }
     }
 }
 
@@ -376,14 +471,20 @@ impl<T: Element> WithSimd for AverageBackward<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { pooling, dy, dx } = self;
+        let (row, lanes) = (pooling.output[2] * pooling.lanes, Vector::<T, S>::len());
         let area = Vector::splat(simd, T::of(pooling.window.area() as f64));
-        dx.fill(T::zero());
-        pooling.for_each_cell(
-            dy.len(),
+        pooling.for_each_pixel(
+            dx.len(),
             #[inline(always)]
-            |at, _, to| {
-                let sum = Vector::load(simd, &dx[to..]) + Vector::load(simd, &dy[at..]) / area;
-                sum.store(&mut dx[to..]);
+            |at, over| {
+                let mut sum = Vector::zero(simd);
+                for line in 0..over.count[0] {
+                    let dy = &dy[over.first + line * row..][..over.count[1] * lanes];
+                    for dy in dy.chunks_exact(lanes) {
+                        sum = sum + Vector::load(simd, dy);
+                    }
+                }
+                (sum / area).store(&mut dx[at..]);
             },
         );
     }
