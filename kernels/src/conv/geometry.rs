@@ -96,6 +96,12 @@ impl ConvGeometry {
         Ok(Self { input, filters, window, output })
     }
 
+    /// The same of a single image.
+    pub(crate) fn of_one(mut self) -> Self {
+        (self.input[0], self.output[0]) = (1, 1);
+        self
+    }
+
     /// (batch, channels, height, width).
     pub fn input(&self) -> [usize; 4] {
         self.input

@@ -1,16 +1,65 @@
-//! The three passes with the samples in lanes, a lane group at a time: turned as they come, convolved by Winograd's filtering
-//! ([`crate::lanes`]), turned back as they go.
+//! The three passes with the samples in lanes, a lane group at a time: turned as they come, convolved by Winograd's filtering or
+//! directly ([`crate::lanes`]), turned back as they go.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::BATCH_PARTS;
-use super::geometry::ConvGeometry;
+use super::geometry::{ConvGeometry, Window};
 use crate::element::Element;
 use crate::error::Result;
 use crate::lanes::{self, Convolution, gather, scatter};
 use crate::workspace::{with_scratch, with_scratch_in_parts};
 
+/// Channels from which on samples in lanes are worth turning: where windows are a stride apart, which others have to gather, and
+/// where they are not.
+const MIN_CHANNELS: [usize; 2] = [2, 6];
+/// Bytes of a lane group's planes of x and y at most, and the share of the lanes that has a sample at least: see docs/conv.md.
+const GROUP: usize = 2 << 20;
+const FILLED: f64 = 0.75;
+
+/// Whether the direct kernels in lanes are faster than those of single images, turning included.
+fn suits_direct<T>(geometry: &ConvGeometry, lanes: usize) -> bool {
+    let ([_, channels, ..], Window { size, stride, .. }) = (geometry.input(), geometry.window());
+    let one = geometry.of_one();
+    let group = (one.input_len() + one.output_len()) * lanes * size_of::<T>();
+    let is_strided = stride != [1; 2];
+    // A filter of one cell is a matrix product of the image as it lies.
+    let is_product = size == [1; 2] && !is_strided;
+    let enough = MIN_CHANNELS[usize::from(!is_strided)];
+    lanes > 1 && !is_product && channels >= enough && group <= GROUP
+}
+
+/// Plans that are kept: to make one takes as long as a small convolution.
+const KEPT: usize = 32;
+
+/// Of what a plan is: the geometry of a batch of one, and the lanes.
+type Key = (ConvGeometry, usize);
+type Kept = Mutex<Vec<(Key, Option<Arc<Convolution>>)>>;
+
+/// The plan that is kept for a geometry, or what `make` gives.
+fn kept(
+    geometry: &ConvGeometry,
+    lanes: usize,
+    make: impl FnOnce() -> Result<Option<Convolution>>,
+) -> Result<Option<Arc<Convolution>>> {
+    static PLANS: Kept = Mutex::new(Vec::new());
+    let key = (geometry.of_one(), lanes);
+    let mut plans = PLANS.lock().unwrap_or_else(PoisonError::into_inner);
+    match plans.iter().position(|(known, _)| *known == key) {
+        // The last used comes first.
+        Some(at) => plans[..=at].rotate_right(1),
+        None => {
+            let plan = make()?.map(Arc::new);
+            plans.truncate(KEPT - 1);
+            plans.insert(0, (key, plan));
+        }
+    }
+    Ok(plans[0].1.clone())
+}
+
 /// A convolution of a batch that fills lanes.
 pub(super) struct InLanes {
-    plan: Convolution,
+    plan: Arc<Convolution>,
     lanes: usize,
     /// Lane groups of the batch.
     groups: usize,
@@ -22,20 +71,32 @@ pub(super) struct InLanes {
 }
 
 impl InLanes {
-    /// The plan, where this way is the fastest: where Winograd's filtering is, and more than half of the lanes are filled.
+    /// The plan, where this way is the fastest: where Winograd's filtering is, and more than half of the lanes are filled; or where
+    /// the direct kernels are, and nearly all of them.
     pub(super) fn new<T: Element>(geometry: &ConvGeometry) -> Result<Option<Self>> {
         let ([batch, channels, height, width], lanes) = (geometry.input(), lanes::count::<T>()?);
         let [_, filters, out_h, out_w] = geometry.output();
         if 2 * batch <= lanes {
             return Ok(None);
         }
-        let plan =
-            Convolution::by_winograd::<T>([channels, height, width], filters, geometry.window())?;
+        let plan = kept(geometry, lanes, || {
+            let (input, window) = ([channels, height, width], geometry.window());
+            match Convolution::by_winograd::<T>(input, filters, window)? {
+                None if suits_direct::<T>(geometry, lanes) => {
+                    Convolution::direct::<T>(input, filters, window).map(Some)
+                }
+                plan => Ok(plan),
+            }
+        })?;
+        // Winograd's filtering saves so much that it may waste lanes.
+        let groups = batch.div_ceil(lanes);
+        let filled = batch as f64 >= FILLED * (groups * lanes) as f64;
+        let plan = plan.filter(|plan| plan.is_winograd() || filled);
         Ok(plan.map(|plan| Self {
             work: batch * filters * out_h * out_w * geometry.taps(),
             plan,
             lanes,
-            groups: batch.div_ceil(lanes),
+            groups,
             features: [channels * height * width, filters * out_h * out_w],
             filters,
         }))

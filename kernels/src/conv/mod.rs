@@ -3,6 +3,7 @@
 //! | shape | way | why |
 //! |---|---|---|
 //! | 3×3, stride 1, 8 channels or more on both sides, a batch that fills lanes | `in_lanes.rs`: Winograd's filtering, samples in lanes | a quarter to a third of the multiplications |
+//! | a stride and 2 channels or more, or 6 and more without; small images, a batch that fills three quarters of the lanes | `in_lanes.rs`: the direct kernels there | rows of any length and windows any distance apart are as good |
 //! | 1×1, stride 1, no padding | `forward.rs`: a matrix product | a channel of the image is a row of all windows |
 //! | anything else, rows of a register or more | `forward.rs`, in place: a matrix product whose windows are read where they lie | nothing is copied but the image, once, with its padding; its columns in turns, where windows are a stride apart |
 //! | shorter rows; many filters, if rows fit registers badly | `forward.rs`, packed: the same, windows copied into panels | half a register of windows costs as much as a whole one |

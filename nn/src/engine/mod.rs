@@ -58,7 +58,7 @@ enum Segment<T> {
     /// Each by itself.
     Layers(Range<usize>),
     /// All of them together.
-    Fused(Fused<T>),
+    Fused(Box<Fused<T>>),
 }
 
 /// A segment whose layers run together, and the arrays that pass between it and its neighbours.
@@ -239,7 +239,7 @@ impl<T: Element> Engine<T> {
                     let fused = Fused::new(way, shape);
                     (at, alone) = (fused.layers().end, fused.layers().end);
                     shape = fused.output_shape().to_vec();
-                    segments.push(Segment::Fused(fused));
+                    segments.push(Segment::Fused(Box::new(fused)));
                 }
                 None => {
                     shape = layers[at].output_shape(&shape)?;

@@ -186,9 +186,9 @@ impl Plan {
         }))
     }
 
-    /// The operations between those for which all groups wait, each of which begins one of these stages.
-    pub(super) fn stages(&self) -> Vec<Range<usize>> {
-        let waits = |&at: &usize| matches!(self.ops[at].kind, Kind::Normalization(..));
+    /// The operations between those for which all groups wait, in `training`: each of these begins a stage.
+    pub(super) fn stages(&self, training: bool) -> Vec<Range<usize>> {
+        let waits = |&at: &usize| training && self.normalization(at).is_some();
         let mut ends: Vec<_> = (0..self.ops.len()).filter(waits).collect();
         ends.push(self.ops.len());
         let mut start = 0;

@@ -129,11 +129,8 @@ fn run_forward<T: Element>(
     prepare(plan, leaves, Pass::Forward, filters)?;
     let (filters, biases) = (&*filters, biases(plan, leaves));
     let [inputs, outputs] = plan.features();
-    let (stages, kept_len) = match mode {
-        Mode::Train { .. } => (plan.stages(), plan.kept_len()),
-        // Running statistics: nobody waits.
-        Mode::Test => (vec![0..plan.ops.len()], 0),
-    };
+    let training = mode != Mode::Test;
+    let (stages, kept_len) = (plan.stages(training), if training { plan.kept_len() } else { 0 });
     grow(groups, plan.groups * kept_len);
     grow(parts, plan.groups * plan.longest_part());
     let kept: &mut [T] = if kept_len == 0 { &mut [] } else { groups };
@@ -280,7 +277,7 @@ fn run_backward<T: Element>(
     grow(gradients, plan.tasks() * plan.gradient_len);
     // Whether the gradient by the weights is all that is wanted.
     let alone = dx.is_empty() && learn.iter().all(|&learns| learns);
-    let (stages, kept_len) = (plan.stages(), plan.kept_len());
+    let (stages, kept_len) = (plan.stages(true), plan.kept_len());
     let own_len = plan.group_len + plan.places.len - kept_len;
     let work = 2 * plan.work() / stages.len();
     for (number, stage) in stages.iter().enumerate().rev() {
