@@ -11,8 +11,7 @@ use crate::element::Element;
 use crate::error::{Error, Result, check_len, checked_size};
 use crate::parallel::Pool;
 pub(crate) use apply::{Gradient, Normalize, NormalizeRelu, apply};
-pub(crate) use sums::{Gradients, SumChannels};
-use sums::{SquaredDistance, Value};
+pub(crate) use sums::{Gradients, SquaredDistance, SumChannels, Term, Value, sum_plane};
 
 /// The statistics of a batch, one of each a channel.
 #[derive(Debug)]

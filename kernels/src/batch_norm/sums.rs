@@ -19,7 +19,7 @@ pub(crate) trait Term<T: Element, const IN: usize, const OUT: usize>: Copy + Syn
 
 /// x.
 #[derive(Clone, Copy)]
-pub(super) struct Value;
+pub(crate) struct Value;
 
 impl<T: Element> Term<T, 1, 1> for Value {
     #[inline(always)]
@@ -30,7 +30,7 @@ impl<T: Element> Term<T, 1, 1> for Value {
 
 /// (x − mean)².
 #[derive(Clone, Copy)]
-pub(super) struct SquaredDistance;
+pub(crate) struct SquaredDistance;
 
 impl<T: Element> Term<T, 1, 1> for SquaredDistance {
     #[inline(always)]
@@ -131,7 +131,13 @@ impl<T: Element, K: Term<T, IN, OUT>, const IN: usize, const OUT: usize> WithSim
 /// Adds the `len` elements from `at` to `sums`, those that fill no register to `rests`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // the operands of an inner loop
-fn sum_plane<T: Element, S: Simd, K: Term<T, IN, OUT>, const IN: usize, const OUT: usize>(
+pub(crate) fn sum_plane<
+    T: Element,
+    S: Simd,
+    K: Term<T, IN, OUT>,
+    const IN: usize,
+    const OUT: usize,
+>(
     simd: S,
     term: K,
     constants: [T; 2],

@@ -29,27 +29,23 @@ fn suits_direct<T>(geometry: &ConvGeometry, lanes: usize) -> bool {
     lanes > 1 && !is_product && channels >= enough && group <= GROUP
 }
 
-/// Plans that are kept: to make one takes as long as a small convolution.
+/// Direct plans that are kept: to make one takes as long as a small convolution.
 const KEPT: usize = 32;
 
-/// Of what a plan is: the geometry of a batch of one, and the lanes.
-type Key = (ConvGeometry, usize);
-type Kept = Mutex<Vec<(Key, Option<Arc<Convolution>>)>>;
-
-/// The plan that is kept for a geometry, or what `make` gives.
-fn kept(
-    geometry: &ConvGeometry,
-    lanes: usize,
-    make: impl FnOnce() -> Result<Option<Convolution>>,
-) -> Result<Option<Arc<Convolution>>> {
-    static PLANS: Kept = Mutex::new(Vec::new());
+/// The direct plan for a geometry, made anew if it is not among those that are kept.
+fn direct<T: Element>(geometry: &ConvGeometry, lanes: usize) -> Result<Arc<Convolution>> {
+    type Kept = Vec<((ConvGeometry, usize), Arc<Convolution>)>;
+    static PLANS: Mutex<Kept> = Mutex::new(Vec::new());
     let key = (geometry.of_one(), lanes);
     let mut plans = PLANS.lock().unwrap_or_else(PoisonError::into_inner);
     match plans.iter().position(|(known, _)| *known == key) {
         // The last used comes first.
         Some(at) => plans[..=at].rotate_right(1),
         None => {
-            let plan = make()?.map(Arc::new);
+            let ([_, channels, height, width], [filters, ..]) =
+                (geometry.input(), geometry.weight());
+            let input = [channels, height, width];
+            let plan = Arc::new(Convolution::direct::<T>(input, filters, geometry.window())?);
             plans.truncate(KEPT - 1);
             plans.insert(0, (key, plan));
         }
@@ -79,20 +75,15 @@ impl InLanes {
         if 2 * batch <= lanes {
             return Ok(None);
         }
-        let plan = kept(geometry, lanes, || {
-            let (input, window) = ([channels, height, width], geometry.window());
-            match Convolution::by_winograd::<T>(input, filters, window)? {
-                None if suits_direct::<T>(geometry, lanes) => {
-                    Convolution::direct::<T>(input, filters, window).map(Some)
-                }
-                plan => Ok(plan),
-            }
-        })?;
+        let (groups, input) = (batch.div_ceil(lanes), [channels, height, width]);
         // Winograd's filtering saves so much that it may waste lanes.
-        let groups = batch.div_ceil(lanes);
         let filled = batch as f64 >= FILLED * (groups * lanes) as f64;
-        let plan = plan.filter(|plan| plan.is_winograd() || filled);
-        Ok(plan.map(|plan| Self {
+        let plan = match Convolution::by_winograd::<T>(input, filters, geometry.window())? {
+            Some(plan) => Arc::new(plan),
+            None if filled && suits_direct::<T>(geometry, lanes) => direct::<T>(geometry, lanes)?,
+            None => return Ok(None),
+        };
+        Ok(Some(Self {
             work: batch * filters * out_h * out_w * geometry.taps(),
             plan,
             lanes,

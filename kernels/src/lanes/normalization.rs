@@ -1,9 +1,12 @@
 //! Batch normalisation in lanes: what a lane group gives to the statistics of a batch, and what they do to it.
 
-use pulp::{Simd, WithSimd};
+use pulp::{Scalar, Simd, WithSimd};
 
 use super::{arch_of, count};
-use crate::batch_norm::{Gradient, Gradients, Normalize, NormalizeRelu, SumChannels, apply};
+use crate::batch_norm::{
+    Gradient, Gradients, Normalize, NormalizeRelu, SquaredDistance, SumChannels, Term, Value,
+    apply, sum_plane,
+};
 use crate::element::Element;
 use crate::error::{Result, check_len, checked_size};
 use crate::simd::{MAX_LANES, Vector};
@@ -32,9 +35,18 @@ impl Normalization {
         Ok(Self { channels, plane: height * width, lanes })
     }
 
-    /// Elements of a lane group.
-    fn len(&self) -> usize {
-        self.channels * self.plane * self.lanes
+    /// Checks that the `planes` are those of a lane group and the `constants` one a channel.
+    fn check<T, const P: usize, const C: usize>(
+        &self,
+        op: &'static str,
+        planes: [(&'static str, &[T]); P],
+        constants: [(&'static str, &[T]); C],
+    ) -> Result<()> {
+        let len = self.channels * self.plane * self.lanes;
+        planes.iter().try_for_each(|(operand, plane)| check_len(op, operand, plane, len))?;
+        let mut constants = constants.iter();
+        constants
+            .try_for_each(|(operand, constant)| check_len(op, operand, constant, self.channels))
     }
 
     /// A lane group as [`crate::batch_norm`] takes it: one sample with wide planes.
@@ -55,7 +67,7 @@ impl Normalization {
     /// use than the plan is for; so in all operations here.
     pub fn moments<T: Element>(&self, x: &[T], samples: usize, moments: &mut [T]) -> Result<()> {
         const OP: &str = "lanes::Normalization::moments";
-        check_len(OP, "x", x, self.len())?;
+        self.check(OP, [("x", x)], [])?;
         check_len(OP, "moments", moments, 2 * self.channels)?;
         let arch = arch_of::<T>(OP, self.lanes)?;
         let plane = self.plane * self.lanes;
@@ -80,8 +92,7 @@ impl Normalization {
         const OP: &str = "lanes::Normalization::batch_moments";
         let groups = samples.div_ceil(self.lanes);
         check_len(OP, "moments", moments, groups * 2 * self.channels)?;
-        check_len(OP, "mean", mean, self.channels)?;
-        check_len(OP, "var", var, self.channels)?;
+        self.check(OP, [], [("mean", &*mean), ("var", &*var)])?;
         // The share of the batch that each group has.
         let groups = || {
             let shares = (0..samples)
@@ -113,13 +124,8 @@ impl Normalization {
         y: &mut [T],
     ) -> Result<()> {
         const OP: &str = "lanes::Normalization::forward";
-        check_len(OP, "x", x, self.len())?;
-        check_len(OP, "y", y, self.len())?;
-        for (operand, constant) in
-            [("gamma", gamma), ("mean", mean), ("inv_std", inv_std), ("beta", beta)]
-        {
-            check_len(OP, operand, constant, self.channels)?;
-        }
+        let operands = [("gamma", gamma), ("mean", mean), ("inv_std", inv_std), ("beta", beta)];
+        self.check(OP, [("x", x), ("y", &*y)], operands)?;
         let constants = |c: usize| [gamma[c], mean[c], inv_std[c], beta[c]];
         match relu {
             true => apply(self.shape(), NormalizeRelu, [x], constants, y),
@@ -140,10 +146,7 @@ impl Normalization {
         sums: &mut [T],
     ) -> Result<()> {
         const OP: &str = "lanes::Normalization::gradients";
-        check_len(OP, "x", x, self.len())?;
-        check_len(OP, "dy", dy, self.len())?;
-        check_len(OP, "mean", mean, self.channels)?;
-        check_len(OP, "inv_std", inv_std, self.channels)?;
+        self.check(OP, [("x", x), ("dy", dy)], [("mean", mean), ("inv_std", inv_std)])?;
         check_len(OP, "sums", sums, 2 * self.channels)?;
         let (dbeta, dgamma) = sums.split_at_mut(self.channels);
         let arch = arch_of::<T>(OP, self.lanes)?;
@@ -175,14 +178,8 @@ impl Normalization {
         dx: &mut [T],
     ) -> Result<()> {
         const OP: &str = "lanes::Normalization::backward";
-        check_len(OP, "x", x, self.len())?;
-        check_len(OP, "dy", dy, self.len())?;
-        check_len(OP, "dx", dx, self.len())?;
-        for (operand, constant) in
-            [("scale", scale), ("mean", mean), ("slope", slope), ("shift", shift)]
-        {
-            check_len(OP, operand, constant, self.channels)?;
-        }
+        let operands = [("scale", scale), ("mean", mean), ("slope", slope), ("shift", shift)];
+        self.check(OP, [("x", x), ("dy", dy), ("dx", &*dx)], operands)?;
         let constants = |c: usize| [scale[c], mean[c], slope[c], shift[c]];
         apply(self.shape(), Gradient, [x, dy], constants, &mut *dx)?;
         if samples < self.lanes {
@@ -215,33 +212,16 @@ impl<T: Element> WithSimd for Moments<'_, T> {
         let (means, squares) = moments.split_at_mut(moments.len() / 2);
         let planes = x.chunks_exact(plane);
         for (x, (mean, square)) in planes.zip(means.iter_mut().zip(squares)) {
-            let zero = Vector::zero(simd);
-            *mean = (sum(simd, x, zero, false) * filled).sum() / count;
-            let mean = Vector::splat(simd, *mean);
-            *square = (sum(simd, x, mean, true) * filled).sum();
+            *mean = (sum(simd, Value, T::zero(), x) * filled).sum() / count;
+            *square = (sum(simd, SquaredDistance, *mean, x) * filled).sum();
         }
     }
 }
 
-/// The sum of x, or of the `squared` distances to `mean`, lane by lane.
+/// The sum of `term` of x, whole registers, and the mean, lane by lane.
 #[inline(always)]
-fn sum<T: Element, S: Simd>(simd: S, x: &[T], mean: Vector<T, S>, squared: bool) -> Vector<T, S> {
-    /// Registers in flight, so that additions do not wait for one another.
-    const CHAINS: usize = 4;
-    let lanes = Vector::<T, S>::len();
-    let mut sums = [Vector::zero(simd); CHAINS];
-    let blocks = x.chunks_exact(CHAINS * lanes);
-    let rest = blocks.remainder();
-    for block in blocks {
-        for (chain, sum) in sums.iter_mut().enumerate() {
-            let x = Vector::load(simd, &block[chain * lanes..]);
-            *sum = if squared { (x - mean).mul_add(x - mean, *sum) } else { *sum + x };
-        }
-    }
-    for x in rest.chunks_exact(lanes) {
-        let x = Vector::load(simd, x);
-        sums[0] = if squared { (x - mean).mul_add(x - mean, sums[0]) } else { sums[0] + x };
-    }
-    let [a, b, c, d] = sums;
-    (a + b) + (c + d)
+fn sum<T: Element, S: Simd>(simd: S, term: impl Term<T, 1, 1>, mean: T, x: &[T]) -> Vector<T, S> {
+    let (mut sums, mut rests) = ([Vector::zero(simd)], [Vector::zero(Scalar::new())]);
+    sum_plane(simd, term, [mean; 2], [x], 0, x.len(), &mut sums, &mut rests);
+    sums[0]
 }

@@ -428,6 +428,25 @@ impl<T: Element> WithSimd for MaxBackward<'_, T> {
     }
 }
 
+/// The sum of a block of rows and columns of registers, the first at `first`, of rows that are `row` elements apart.
+#[inline(always)]
+fn sum_block<T: Element, S: Simd>(
+    simd: S,
+    x: &[T],
+    first: usize,
+    row: usize,
+    [rows, columns]: [usize; 2],
+) -> Vector<T, S> {
+    let lanes = Vector::<T, S>::len();
+    let mut sum = Vector::zero(simd);
+    for line in 0..rows {
+        for x in x[first + line * row..][..columns * lanes].chunks_exact(lanes) {
+            sum = sum + Vector::load(simd, x);
+        }
+    }
+    sum
+}
+
 struct AverageForward<'a, T> {
     pooling: &'a Pooling,
     x: &'a [T],
@@ -440,19 +459,13 @@ impl<T: Element> WithSimd for AverageForward<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { pooling, x, y } = self;
-        let ([row, _], lanes) = (pooling.rows(), Vector::<T, S>::len());
+        let [row, _] = pooling.rows();
         let area = Vector::splat(simd, T::of(pooling.window.area() as f64));
         pooling.for_each_window(
             y.len(),
             #[inline(always)]
             |at, window| {
-                let mut sum = Vector::zero(simd);
-                for line in 0..window.count[0] {
-                    let x = &x[window.first + line * row..][..window.count[1] * lanes];
-                    for x in x.chunks_exact(lanes) {
-                        sum = sum + Vector::load(simd, x);
-                    }
-                }
+                let sum = sum_block(simd, x, window.first, row, window.count);
                 (sum / area).store(&mut y[at..]);
             },
         );
@@ -471,19 +484,13 @@ impl<T: Element> WithSimd for AverageBackward<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { pooling, dy, dx } = self;
-        let (row, lanes) = (pooling.output[2] * pooling.lanes, Vector::<T, S>::len());
+        let row = pooling.output[2] * pooling.lanes;
         let area = Vector::splat(simd, T::of(pooling.window.area() as f64));
         pooling.for_each_pixel(
             dx.len(),
             #[inline(always)]
             |at, over| {
-                let mut sum = Vector::zero(simd);
-                for line in 0..over.count[0] {
-                    let dy = &dy[over.first + line * row..][..over.count[1] * lanes];
-                    for dy in dy.chunks_exact(lanes) {
-                        sum = sum + Vector::load(simd, dy);
-                    }
-                }
+                let sum = sum_block(simd, dy, over.first, row, over.count);
                 (sum / area).store(&mut dx[at..]);
             },
         );

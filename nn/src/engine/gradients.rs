@@ -21,9 +21,9 @@ pub(super) fn place(ops: &mut [Op], values: &[Value], last: usize) -> Places {
     take_masks(ops, values);
     let mut memory = Memory::default();
     let mut gradients = vec![None; values.len()];
-    // How many operations have still to read it, that is those which write the value or a part of it.
-    let mut readers = vec![0; values.len()];
-    ops.iter().for_each(|op| readers[whole(values, op.value).0] += 1);
+    // How many operations have yet to read each gradient: those which write the value or a part of it.
+    let mut unread = vec![0; values.len()];
+    ops.iter().for_each(|op| unread[whole(values, op.value).0] += 1);
     let dy = memory.take(values[last].span.len);
     gradients[last] = Some(dy);
     for op in ops.iter_mut().rev() {
@@ -41,8 +41,8 @@ pub(super) fn place(ops: &mut [Op], values: &[Value], last: usize) -> Places {
             continue;
         }
         memory.give(&mut gradients, &mut op.input);
-        readers[root] -= 1;
-        if readers[root] == 0 {
+        unread[root] -= 1;
+        if unread[root] == 0 {
             memory.free(gradient);
         }
     }

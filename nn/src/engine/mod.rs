@@ -2,8 +2,8 @@
 //!
 //! Layers run one after another, each over the whole batch. Where convolutions follow each other, their shapes known beforehand,
 //! the engine does better: the samples lie in lanes ([`crate::kernels::lanes`]), a few of them go through all the convolutions
-//! while they are in cache, activations and pooling are part of the convolution before them, and the memory is there from the
-//! first step on. Predictions have channels in lanes instead, where there are enough of them. Affine layers take a few samples
+//! while they are in cache, activations and pooling are part of the convolution before them, branches write where they are joined,
+//! and the memory is there from the first step on. Predictions have channels in lanes instead, where there are enough of them. Affine layers take a few samples
 //! through all of them likewise, in rows. Everything else, layers of one's own among it, runs by itself. docs/engine.md tells the
 //! story. The layers stay the oracle: the tests hold both to each other.
 

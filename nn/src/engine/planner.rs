@@ -111,17 +111,21 @@ pub(super) struct Value {
 }
 
 /// Where the layers being planned belong: to the network itself, or inside one of its layers.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Within {
     layer: Option<usize>,
     /// For the names of operations.
     prefix: String,
 }
 
-impl Within {
-    fn branch(layer: usize, outer: &str, name: &str) -> Self {
-        Self { layer: Some(layer), prefix: format!("{outer}{name}: ") }
-    }
+/// The branches of a layer, and what arrives at each of them.
+struct Branches<'a, T: Element> {
+    chains: Vec<&'a Chain<T>>,
+    /// The layer of the network that they are inside of.
+    layer: usize,
+    prefix: String,
+    value: usize,
+    shape: [usize; 3],
 }
 
 /// A segment in the making.
@@ -207,28 +211,15 @@ impl Planner {
     ) -> Result<usize> {
         while let Some(layer) = ahead.layers.get(ahead.at) {
             let next = match layer.operation() {
-                Operation::Residual => self.residual(within, ahead, value, target)?,
-                Operation::Concat => self.concat(within, ahead, value, target)?,
+                Operation::Residual | Operation::Concat => {
+                    self.container(within, ahead, value, target)?
+                }
                 _ => self.operation(within, ahead, value, target)?,
             };
             let Some(next) = next else { break };
             value = next;
         }
         Ok(value)
-    }
-
-    /// Plans all of a branch, to which `value` of shape `shape` goes; `None` where that cannot be done, or there is nothing in it.
-    fn branch<T: Element>(
-        &mut self,
-        within: &Within,
-        chain: &Chain<T>,
-        (value, shape): (usize, [usize; 3]),
-        target: Option<usize>,
-    ) -> Result<Option<usize>> {
-        let layers = chain.layers();
-        let mut ahead = Ahead { layers, at: 0, shape, name: String::new() };
-        let value = self.chain(within, &mut ahead, value, target)?;
-        Ok((!layers.is_empty() && ahead.at == layers.len()).then_some(value))
     }
 
     /// The next layer, with those that are fused with it.
@@ -277,79 +268,100 @@ impl Planner {
         Ok(Some(op.value))
     }
 
-    /// The next layer, a [`crate::layers::Residual`]: its body, its shortcut, and their sum.
+    /// The next layer, one that contains others; `None`, and all as it was, where one of those cannot be planned.
+    fn container<T: Element>(
+        &mut self,
+        within: &Within,
+        ahead: &mut Ahead<'_, T>,
+        value: usize,
+        target: Option<usize>,
+    ) -> Result<Option<usize>> {
+        let (first, shape, mark) = (ahead.at, ahead.shape, self.mark());
+        let layer = &ahead.layers[first];
+        ahead.name.clear();
+        if !ahead.take_branches()? {
+            return Ok(None);
+        }
+        let (chains, prefix) = (layer.chains(), within.prefix.clone());
+        let layer_number = within.layer.unwrap_or(first);
+        let inside = Branches { chains, layer: layer_number, prefix, value, shape };
+        let planned = match layer.operation() {
+            Operation::Residual => self.residual(within, ahead, &inside, target)?,
+            _ => self.concat(ahead, &inside, target)?,
+        };
+        if planned.is_none() {
+            self.back_to(mark);
+            (ahead.at, ahead.shape) = (first, shape);
+        }
+        Ok(planned)
+    }
+
+    /// A [`crate::layers::Residual`], which `ahead` has passed: its body, its shortcut, and their sum.
     fn residual<T: Element>(
         &mut self,
         within: &Within,
         ahead: &mut Ahead<'_, T>,
-        value: usize,
+        inside: &Branches<'_, T>,
         target: Option<usize>,
     ) -> Result<Option<usize>> {
-        let (first, before, mark) = (ahead.at, ahead.shape, self.mark());
-        let layer = &ahead.layers[first];
-        let number = within.layer.unwrap_or(first);
-        let [body, shortcut] = layer.chains()[..] else { return Ok(None) };
-        let inside = |name| Within::branch(number, &within.prefix, name);
-        let body = self.branch(&inside("body"), body, (value, before), None)?;
+        let [body, shortcut] = inside.chains[..] else { return Ok(None) };
+        let Some(body) = self.branch(inside, "body", body, None)? else { return Ok(None) };
         let shortcut = match shortcut.layers() {
-            [] => Some(value),
-            _ => self.branch(&inside("shortcut"), shortcut, (value, before), None)?,
+            [] => Some(inside.value),
+            _ => self.branch(inside, "shortcut", shortcut, None)?,
         };
-        let (Some(body), Some(shortcut)) = (body, shortcut) else {
-            self.back_to(mark);
-            return Ok(None);
-        };
-        ahead.name.clear();
-        if !ahead.take_branches()? {
-            self.back_to(mark);
-            return Ok(None);
-        }
+        let Some(shortcut) = shortcut else { return Ok(None) };
+        // The ReLU is a leaf, the layer itself is none.
+        let first_leaf = ahead.at;
         let relu = ahead.take_relu()?;
-        self.leaf -= 1; // the layer itself is none
-        let other = self.input(shortcut);
-        let op = self.push(within, ahead, first, Kind::Sum(other), body, target);
-        op.relu = relu;
+        let kind = Kind::Sum(self.input(shortcut));
+        let op = self.push(within, ahead, first_leaf, kind, body, target);
+        (op.layer, op.relu) = (inside.layer, relu);
         Ok(Some(op.value))
     }
 
-    /// The next layer, a [`crate::layers::Concat`]: its branches, which write next to each other.
+    /// A [`crate::layers::Concat`], which `ahead` has passed: its branches, which write next to each other.
     fn concat<T: Element>(
         &mut self,
-        within: &Within,
-        ahead: &mut Ahead<'_, T>,
-        value: usize,
+        ahead: &Ahead<'_, T>,
+        inside: &Branches<'_, T>,
         target: Option<usize>,
     ) -> Result<Option<usize>> {
-        let (first, before, mark) = (ahead.at, ahead.shape, self.mark());
-        let layer = &ahead.layers[first];
-        let number = within.layer.unwrap_or(first);
-        let chains = layer.chains();
-        let last = first + 1 == ahead.layers.len();
-        if !ahead.take_branches()? {
-            return Ok(None);
-        }
+        let after = inside.layer + 1;
         let joined = match target {
-            Some(target) if last => target,
-            _ => self.value(ahead.shape, number + 1),
+            Some(target) if ahead.at == ahead.layers.len() => target,
+            _ => self.value(ahead.shape, after),
         };
         let Value { span, whole, .. } = self.values[joined];
         let (root, offset) = whole.unwrap_or((joined, 0));
         let mut end = 0;
-        for (index, chain) in chains.into_iter().enumerate() {
-            let len = chain.output_shape(&before)?.iter().product::<usize>() * self.layout.lanes;
+        for (index, chain) in inside.chains.iter().enumerate() {
+            let shape = chain.output_shape(&inside.shape)?;
+            let len = shape.iter().product::<usize>() * self.layout.lanes;
             let part = Span { start: span.start + end, len };
-            let whole = Some((root, offset + end));
-            self.values.push(Value { span: part, after: number + 1, whole });
+            self.values.push(Value { span: part, after, whole: Some((root, offset + end)) });
             end += len;
-            let target = Some(self.values.len() - 1);
-            let inside = Within::branch(number, &within.prefix, &format!("branch {}", index + 1));
-            if self.branch(&inside, chain, (value, before), target)?.is_none() {
-                self.back_to(mark);
-                (ahead.at, ahead.shape) = (first, before);
+            let (name, target) = (format!("branch {}", index + 1), self.values.len() - 1);
+            if self.branch(inside, &name, chain, Some(target))?.is_none() {
                 return Ok(None);
             }
         }
         Ok(Some(joined))
+    }
+
+    /// Plans all of a branch; `None` where that cannot be done, or there is nothing in it.
+    fn branch<T: Element>(
+        &mut self,
+        inside: &Branches<'_, T>,
+        name: &str,
+        chain: &Chain<T>,
+        target: Option<usize>,
+    ) -> Result<Option<usize>> {
+        let (layers, prefix) = (chain.layers(), format!("{}{name}: ", inside.prefix));
+        let within = Within { layer: Some(inside.layer), prefix };
+        let mut ahead = Ahead { layers, at: 0, shape: inside.shape, name: String::new() };
+        let value = self.chain(&within, &mut ahead, inside.value, target)?;
+        Ok((!layers.is_empty() && ahead.at == layers.len()).then_some(value))
     }
 
     /// A new value.

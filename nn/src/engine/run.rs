@@ -245,7 +245,8 @@ pub(super) fn backward<T: Element>(
     let learn: Vec<bool> = {
         let leaves = leaves(layers);
         prepare(plan, &leaves, Pass::Backward, &mut memory.filters)?;
-        plan.ops.iter().map(|op| learns(leaves[op.leaf])).collect()
+        let learns = |op: &Op| leaves.get(op.leaf).is_some_and(|&leaf| learns(leaf));
+        plan.ops.iter().map(learns).collect()
     };
     run_backward(plan, &learn, memory, dy, first, dx)?;
     let Memory { gradients, normalized, .. } = memory;
@@ -342,11 +343,9 @@ fn run_backward<T: Element>(
                             && plan.ops[stage.start].layer >= first
                         {
                             let op = &plan.ops[stage.start];
-                            let dy = &mut passing[op.dy.range()];
-                            if op.relu && !op.masked {
-                                relu_backward(&memory[op.output.range()], dy)?;
-                            }
+                            take_relu(op, memory, passing)?;
                             let x = &memory[op.input.span.range()];
+                            let dy = &passing[op.dy.range()];
                             next.gradients(x, dy, statistics[number].statistics(), part)?;
                         }
                         if let (true, Some(dx)) = (begins, dx.next()) {
@@ -363,6 +362,14 @@ fn run_backward<T: Element>(
         }
     }
     Ok(())
+}
+
+/// Takes the gradient of an operation's own ReLU, if nobody else does.
+fn take_relu<T: Element>(op: &Op, memory: &[T], passing: &mut [T]) -> kernels::Result<()> {
+    match op.relu && !op.masked {
+        true => relu_backward(&memory[op.output.range()], &mut passing[op.dy.range()]),
+        false => Ok(()),
+    }
 }
 
 /// Adds the gradient by an input to what is there already, if it is not the first.
@@ -406,9 +413,7 @@ fn backward_op<T: Element>(
     [passing, unpooled, gradients]: [&mut [T]; 3],
     first: usize,
 ) -> kernels::Result<()> {
-    if op.relu && !op.masked {
-        relu_backward(&memory[op.output.range()], &mut passing[op.dy.range()])?;
-    }
+    take_relu(op, memory, passing)?;
     if let Kind::Sum(other) = &op.kind {
         return pass_on(op, other, passing, first);
     }
