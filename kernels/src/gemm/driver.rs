@@ -9,6 +9,7 @@ use super::macrokernel::Block;
 use super::output::Output;
 use super::packing::{PanelSource, pack_panels, packed_len};
 use super::panels::Strided;
+use super::split;
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::parallel::Pool;
@@ -24,6 +25,14 @@ pub(crate) enum Operand<'a, T, P> {
     /// Read where it is; a B must have contiguous rows.
     InPlace(MatRef<'a, T>),
 }
+
+impl<T: Copy, P> Clone for Operand<'_, T, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: Copy, P> Copy for Operand<'_, T, P> {}
 
 /// Packs A of m×k, for any number of products: a block of panels for each block of depth. `panels` must hold
 /// [`packed_len`] elements for panels of MR rows.
@@ -95,10 +104,31 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
     /// # Safety
     /// As [`Product::compute`].
     pub(super) unsafe fn compute_in(self, arch: Arch, pool: Pool, blocking: Blocking) {
-        let [m, n, _] = self.size;
+        let [m, n, k] = self.size;
         if m == 0 || n == 0 {
             return;
         }
+        // SAFETY: the caller's promises.
+        unsafe {
+            match pool.is_parallel() && split::is_tall(self.size, &blocking) {
+                true => split::compute(&self, arch, pool, blocking),
+                false => self.compute_depth(arch, pool, blocking, 0..k),
+            }
+        }
+    }
+
+    /// C over these steps of the depth, which begin with a block.
+    ///
+    /// # Safety
+    /// As [`Product::compute`].
+    pub(super) unsafe fn compute_depth(
+        &self,
+        arch: Arch,
+        pool: Pool,
+        blocking: Blocking,
+        depth: Range<usize>,
+    ) {
+        let [m, n, _] = self.size;
         let Blocking { mr, nr, kc, .. } = blocking;
         let packs = [matches!(self.a, Operand::Source(_)), matches!(self.b, Operand::Source(_))];
         // C is cut along its longer side, and each task packs what that side's operand gives to its part of C.
@@ -110,7 +140,7 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
         let compute = |scratch: &mut [T]| {
             let (a, b) = scratch.split_at_mut(a_len);
             // SAFETY: the caller's promises.
-            unsafe { self.blocks(arch, pool, Blocking { nc, ..blocking }, by_task, [a, b]) }
+            unsafe { self.blocks(arch, pool, Blocking { nc, ..blocking }, depth, by_task, [a, b]) }
         };
         match a_len + b_len {
             0 => compute(&mut []),
@@ -127,16 +157,17 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
         arch: Arch,
         pool: Pool,
         blocking: Blocking,
+        all_depth: Range<usize>,
         [a_by_task, b_by_task]: [bool; 2],
         [a_scratch, b_scratch]: [&mut [T]; 2],
     ) {
-        let [m, n, k] = self.size;
+        let [m, n, _] = self.size;
         let Blocking { mr, nr, nc, kc, .. } = blocking;
         for col in (0..n).step_by(nc) {
             let cols = col..n.min(col + nc);
             // Depth 0 still has one block: C = β·C + bias.
-            for start in (0..k.max(1)).step_by(kc) {
-                let depth = start..k.min(start + kc);
+            for start in (all_depth.start..all_depth.end.max(1)).step_by(kc) {
+                let depth = start..all_depth.end.min(start + kc);
                 let packing = |width| Packing { width, depth: depth.clone() };
                 let (a_packing, b_packing) = (packing(mr), packing(nr));
                 let right = match self.b {
@@ -168,7 +199,8 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
                     cols: cols.clone(),
                     c: self.c,
                 };
-                let finish = self.finish.of_block(start == 0, depth.end == k);
+                let finish =
+                    self.finish.of_block(start == all_depth.start, depth.end == all_depth.end);
                 // SAFETY: the caller's promises.
                 unsafe { grid.compute(arch, pool, finish) }
             }

@@ -16,6 +16,7 @@ pub(crate) mod packing;
 pub(crate) mod panels;
 mod plan;
 mod row;
+mod split;
 pub(crate) mod transpose;
 
 pub(crate) use compiled::BlockKernels;

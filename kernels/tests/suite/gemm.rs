@@ -1,5 +1,6 @@
 //! GEMM against its naive twin: every layout, scale, epilogue and edge.
 
+use super::common;
 use super::shapes::PRODUCTS;
 use kasoku_kernels::gemm::{
     Bias, Epilogue, PackedA, PackedB, gemm, gemm_packed_a, gemm_packed_b, gemm_with,
@@ -288,7 +289,6 @@ fn any_number_of_threads_gives_the_same_bits() {
         ([1, 1500, 800], Layout::Columns),
         ([1, 1500, 800], Layout::Rows),
         ([1, 100, 4320], Layout::Rows),
-        ([13, 9, 20000], Layout::Columns),
     ] {
         let [m, n, k] = size;
         let a = Matrix::<f32>::new([m, k], Layout::Rows, || random(&mut rng));
@@ -301,6 +301,49 @@ fn any_number_of_threads_gives_the_same_bits() {
         });
         set_num_threads(0);
         assert!(results.iter().all(|bits| *bits == results[0]), "{size:?}");
+    }
+}
+
+/// Blocks of the depth are tasks then (split-k), which must not be seen.
+fn check_tall<T: Element>(case: &Case) {
+    let [m, n, k] = case.size;
+    let [alpha, beta] = case.scale.map(T::of);
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(case.seed);
+    let a = Matrix::<T>::new([m, k], case.layouts[0], || random(&mut rng));
+    let b = Matrix::<T>::new([k, n], case.layouts[1], || random(&mut rng));
+    let c = Matrix::<T>::new([m, n], case.layouts[2], || random(&mut rng));
+    let bias: Vec<T> = (0..n).map(|_| random(&mut rng)).collect();
+    let epilogue = Epilogue { bias: Bias::PerColumn(&bias), relu: case.relu };
+    let (packed_a, packed_b) = (PackedA::new(a.view()).unwrap(), PackedB::new(b.view()).unwrap());
+    let on_any_threads = |product: &dyn Fn(MatMut<'_, T>)| {
+        common::on_any_threads(|| {
+            let mut c = Matrix { data: c.data.clone(), ..c };
+            product(c.view_mut());
+            c.data
+        })
+    };
+    on_any_threads(&|c| gemm_with(alpha, a.view(), b.view(), beta, c, epilogue).unwrap());
+    on_any_threads(&|c| gemm_packed_a(alpha, &packed_a, b.view(), beta, c, epilogue).unwrap());
+    on_any_threads(&|c| gemm_packed_b(alpha, a.view(), &packed_b, beta, c, epilogue).unwrap());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn tall_products_give_the_same_bits_on_any_number_of_threads(
+        (m, n, k) in (1usize..40, 1usize..40, 1500usize..9000),
+        layouts in [layout(), layout(), layout()],
+        alpha in prop::sample::select(vec![1.0, -2.0]),
+        beta in prop::sample::select(vec![0.0, 1.0, -0.5]),
+        relu: bool,
+        seed: u64,
+    ) {
+        let case = Case { size: [m, n, k], layouts, scale: [alpha, beta], bias: 2, relu, seed };
+        check_exact::<f32>(&case);
+        check_exact::<f64>(&case);
+        check_tall::<f32>(&case);
+        check_tall::<f64>(&case);
     }
 }
 
