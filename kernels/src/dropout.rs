@@ -27,13 +27,14 @@ pub struct DropoutKey {
 /// Elements that one key serves: 2³² blocks of four words.
 const MAX_LEN: u64 = 1 << 34;
 
-fn check<T>(op: &'static str, ratio: f64, x: &[T]) -> Result<()> {
+fn check<T>(op: &'static str, ratio: f64, first: usize, x: &[T]) -> Result<()> {
     if !(0.0..=1.0).contains(&ratio) {
         let value = ratio.to_string();
         return Err(Error::Argument { op, name: "ratio", value, expected: "a number from 0 to 1" });
     }
-    if x.len() as u64 > MAX_LEN {
-        let problem = format!("{} elements are more than one key serves", x.len());
+    let end = first.saturating_add(x.len());
+    if end as u64 > MAX_LEN {
+        let problem = format!("{end} elements are more than one key serves");
         return Err(Error::Shape { op, problem });
     }
     Ok(())
@@ -50,8 +51,8 @@ const PART_LEN: usize = 1 << 14;
 /// # Errors
 /// [`Error::Argument`] where `ratio` is not within 0..=1.
 pub fn dropout_mask(key: DropoutKey, ratio: f64, mask: &mut [bool]) -> Result<()> {
-    check("dropout_mask", ratio, mask)?;
-    draw(key, ratio, mask, Mask)
+    check("dropout_mask", ratio, 0, mask)?;
+    draw(key, ratio, 0, mask, Mask)
 }
 
 /// y = x·scale where [`dropout_mask`] keeps, else 0. The book trains with scale 1 and multiplies by
@@ -66,9 +67,9 @@ pub fn dropout<T: Element>(
     x: &[T],
     y: &mut [T],
 ) -> Result<()> {
-    check("dropout", ratio, x)?;
+    check("dropout", ratio, 0, x)?;
     check_len("dropout", "y", y, x.len())?;
-    draw(key, ratio, (x, y), Scale(scale))
+    draw(key, ratio, 0, (x, y), Scale(scale))
 }
 
 /// [`dropout`] in place: also its gradient, with the same key on dy.
@@ -81,8 +82,22 @@ pub fn dropout_in_place<T: Element>(
     scale: T,
     x: &mut [T],
 ) -> Result<()> {
-    check("dropout_in_place", ratio, x)?;
-    draw(key, ratio, x, Scale(scale))
+    dropout_part(key, ratio, scale, 0, x)
+}
+
+/// [`dropout_in_place`] of a part of an array: the elements from its `first` on.
+///
+/// # Errors
+/// As [`dropout_mask`].
+pub fn dropout_part<T: Element>(
+    key: DropoutKey,
+    ratio: f64,
+    scale: T,
+    first: usize,
+    x: &mut [T],
+) -> Result<()> {
+    check("dropout_in_place", ratio, first, x)?;
+    draw(key, ratio, first, x, Scale(scale))
 }
 
 /// What is done with words of random bits: an element is kept where its word is above `dropped`.
@@ -130,7 +145,14 @@ impl<T: Element> Apply<&mut [T]> for Scale<T> {
     }
 }
 
-fn draw<P: Parts>(key: DropoutKey, ratio: f64, data: P, apply: impl Apply<P>) -> Result<()> {
+/// Draws for `data`, elements from `first` on of an array.
+fn draw<P: Parts>(
+    key: DropoutKey,
+    ratio: f64,
+    first: usize,
+    data: P,
+    apply: impl Apply<P>,
+) -> Result<()> {
     // Words below this drop: none to all 2³² of them.
     let drop_below = (ratio * 2f64.powi(32)).round() as u64;
     let (dropped, per_word) = match drop_below {
@@ -140,7 +162,7 @@ fn draw<P: Parts>(key: DropoutKey, ratio: f64, data: P, apply: impl Apply<P>) ->
     let arch = Arch::current()?;
     let pool = Pool::for_work(data.len(), PARALLEL_LEN)?;
     pool.for_each_part(data, PART_LEN, |part, data| {
-        let first = part * PART_LEN;
+        let first = first + part * PART_LEN;
         arch.dispatch(Draw { key, first, per_word, dropped, data, apply });
     });
     Ok(())
@@ -172,10 +194,13 @@ impl<P: Parts, A: Apply<P>> WithSimd for Draw<P, A> {
         let Self { key, first, per_word, dropped, mut data, apply } = self;
         let len = data.len();
         let mut words = [0; WORDS];
-        for at in (0..len).step_by(WORDS) {
-            let count = WORDS.min(len - at);
-            let drawn = count.div_ceil(per_word).next_multiple_of(4 * S::U32_LANES);
-            let first_block = (first + at) / per_word / 4;
+        // A part may begin within a block of words: what comes before it is drawn, and skipped.
+        let mut skipped = first % (4 * per_word);
+        let mut at = 0;
+        while at < len {
+            let end = WORDS.min(skipped + len - at);
+            let drawn = end.div_ceil(per_word).next_multiple_of(4 * S::U32_LANES);
+            let first_block = (first + at - skipped) / per_word / 4;
             for (register, words) in words[..drawn].chunks_exact_mut(4 * S::U32_LANES).enumerate() {
                 let block = first_block + register * S::U32_LANES;
                 draw_register(simd, key, block as u32, words);
@@ -183,7 +208,9 @@ impl<P: Parts, A: Apply<P>> WithSimd for Draw<P, A> {
             if per_word > 1 {
                 spread_bits(&mut words, per_word);
             }
-            apply.apply(&mut data, at, &words[..count], dropped);
+            apply.apply(&mut data, at, &words[skipped..end], dropped);
+            at += end - skipped;
+            skipped = 0;
         }
     }
 }

@@ -48,12 +48,13 @@ impl<T> RowBlock<'_, T> {
     }
 }
 
-/// Cuts `rows` rows into blocks of `block` and runs `body(rows of the matrices, rows of `other`)` for each, on the threads of the
-/// kernels (the calling one where `work`, in multiply-adds, is little). `other` is a matrix of its own, with its width.
+/// Cuts `rows` rows into blocks of `block` and runs `body(rows of the matrices, part of `other`)` for each, on the threads of the
+/// kernels (the calling one where `work`, in multiply-adds, is little). `other` is a slice of its own, with so many elements a
+/// block.
 ///
 /// # Errors
 /// [`Error::Shape`] where the matrices overlap or do not fit into `memory`, [`Error::Length`] where `other` is longer than its
-/// rows, and the error of the first block that fails.
+/// parts, and the error of the first block that fails.
 pub fn for_each_row_block<T: Send>(
     memory: &mut [T],
     matrices: &[Matrix],
@@ -75,8 +76,7 @@ pub fn for_each_row_block<T: Send>(
         return Err(Error::Shape { op: "for_each_row_block", problem });
     }
     let (start, block) = (Start(memory.as_mut_ptr()), block.max(1));
-    let (other, width) = other;
-    for_each_stretch(rows.div_ceil(block), work, [(other, block * width)], |task, [other]| {
+    for_each_stretch(rows.div_ceil(block), work, [other], |task, [other]| {
         let first = task * block;
         body(RowBlock { start, matrices, rows: first..rows.min(first + block) }, other)
     })
@@ -96,7 +96,7 @@ mod tests {
     fn every_row_is_in_one_block() {
         for block in [1, 2, 3, 7, 100] {
             let mut memory = vec![0usize; 16 + 7 * 3];
-            let mut other = vec![0usize; 7];
+            let mut others = [0usize; 7];
             let body = |mut rows: RowBlock<'_, usize>, other: &mut [usize]| {
                 let first = rows.rows.start;
                 assert_eq!(other.len(), rows.rows.len());
@@ -107,11 +107,11 @@ mod tests {
                 assert!(none.is_empty());
                 Ok(())
             };
-            for_each_row_block(&mut memory, &MATRICES, [7, block], 1 << 30, (&mut other, 1), body)
-                .unwrap();
+            let other = (&mut others[..], block);
+            for_each_row_block(&mut memory, &MATRICES, [7, block], 1 << 30, other, body).unwrap();
             assert!(memory[..14].iter().enumerate().all(|(i, &x)| x == 1 + i / 2));
             assert!(memory[16..].iter().enumerate().all(|(i, &x)| x == 1 + i / 3));
-            assert!(other.iter().enumerate().all(|(i, &x)| x == 1 + i));
+            assert!(others.iter().enumerate().all(|(i, &x)| x == 1 + i));
         }
     }
 

@@ -118,45 +118,60 @@ impl<T: Element, K: Channelwise<T, IN>, const IN: usize> WithSimd for ApplyRows<
         let Self { op, constants, inputs, y } = self;
         let width = constants.len() / 4;
         let lanes = Vector::<T, S>::len();
-        for row in 0..y.len() / width {
-            let y = &mut y[row * width..][..width];
-            let mut x = inputs;
-            for x in &mut x {
-                *x = &x[row * width..][..width];
-            }
-            if width < lanes {
-                for at in 0..width {
-                    column(Scalar::new(), op, constants, x, at).store(&mut y[at..]);
-                }
-                continue;
-            }
-            // The last register overlaps the one before it, and computes the same again.
-            for at in (0..width).step_by(lanes) {
-                let at = at.min(width - lanes);
-                column(simd, op, constants, x, at).store(&mut y[at..]);
-            }
+        let mut at = 0;
+        // The last registers overlap those before them, and compute the same again.
+        while at < width && width >= STRIP * lanes {
+            at = at.min(width - STRIP * lanes);
+            columns::<_, _, _, IN, STRIP>(simd, op, constants, inputs, at, &mut *y);
+            at += STRIP * lanes;
+        }
+        while at < width && width >= lanes {
+            at = at.min(width - lanes);
+            columns::<_, _, _, IN, 1>(simd, op, constants, inputs, at, &mut *y);
+            at += lanes;
+        }
+        for at in at..width {
+            columns::<_, _, _, IN, 1>(Scalar::new(), op, constants, inputs, at, &mut *y);
         }
     }
 }
 
+/// Registers of columns that go down the rows together: whose constants the registers hold.
+const STRIP: usize = 2;
+
+/// `R` registers of columns from `at` on.
 #[inline(always)]
-fn column<T: Element, S: Simd, K: Channelwise<T, IN>, const IN: usize>(
+fn columns<T: Element, S: Simd, K: Channelwise<T, IN>, const IN: usize, const R: usize>(
     simd: S,
     op: K,
     constants: &[T],
-    x: [&[T]; IN],
+    inputs: [&[T]; IN],
     at: usize,
-) -> Vector<T, S> {
+    y: &mut [T],
+) {
     let width = constants.len() / 4;
-    let mut registers = [Vector::zero(simd); IN];
-    for input in 0..IN {
-        registers[input] = Vector::load(simd, &x[input][at..]);
+    let lanes = Vector::<T, S>::len();
+    let mut vectors = [[Vector::zero(simd); 4]; R];
+    for (register, vectors) in vectors.iter_mut().enumerate() {
+        for (constant, vector) in vectors.iter_mut().enumerate() {
+            let from = &constants[constant * width + at + register * lanes..];
+            *vector = Vector::load(simd, from);
+        }
     }
-    let mut vectors = [Vector::zero(simd); 4];
-    for constant in 0..4 {
-        vectors[constant] = Vector::load(simd, &constants[constant * width + at..]);
+    for (row, y) in y.chunks_exact_mut(width).enumerate() {
+        let mut x = inputs;
+        for x in &mut x {
+            *x = &x[row * width + at..][..R * lanes];
+        }
+        let y = &mut y[at..][..R * lanes];
+        for register in 0..R {
+            let mut registers = [Vector::zero(simd); IN];
+            for input in 0..IN {
+                registers[input] = Vector::load(simd, &x[input][register * lanes..]);
+            }
+            op.of(vectors[register], registers).store(&mut y[register * lanes..]);
+        }
     }
-    op.of(vectors, registers)
 }
 
 /// Constants for each plane.

@@ -4,6 +4,7 @@
 //! channel of an image is [N, C, H·W]. Source: Ioffe and Szegedy, "Batch Normalization" (2015).
 
 mod apply;
+pub mod parts;
 mod sums;
 
 use crate::arch::Arch;

@@ -105,10 +105,12 @@ impl<T: Element, K: Term<T, IN, OUT>, const IN: usize, const OUT: usize> WithSim
             return;
         }
         let row_len = channels * inner;
+        if inner == 1 {
+            return sum_columns(simd, term, constants, inputs, [first, row_len], sums);
+        }
         let step = COLUMNS / inner;
         for channel in (0..sums[0].len()).step_by(step) {
             let count = step.min(sums[0].len() - channel);
-            let columns = count * inner;
             // Each channel's constants for each of its columns.
             let mut spread = [[T::zero(); COLUMNS]; 2];
             for (to, from) in spread.iter_mut().zip(constants) {
@@ -117,7 +119,9 @@ impl<T: Element, K: Term<T, IN, OUT>, const IN: usize, const OUT: usize> WithSim
             }
             let mut totals = [[T::zero(); COLUMNS]; OUT];
             let at = (first + channel) * inner;
-            sum_columns(simd, term, spread, inputs, [at, columns, row_len], &mut totals);
+            let constants = spread.each_ref().map(|constants| &constants[..]);
+            let columns = totals.each_mut().map(|totals| &mut totals[..count * inner]);
+            sum_columns(simd, term, constants, inputs, [at, row_len], columns);
             for out in 0..OUT {
                 let channels = totals[out].chunks_exact(inner);
                 for (sum, columns) in sums[out][channel..][..count].iter_mut().zip(channels) {
@@ -198,60 +202,71 @@ fn add_term<T: Element, S: Simd, K: Term<T, IN, OUT>, const IN: usize, const OUT
     }
 }
 
-/// Sums the `count` columns from `at` of rows of `row_len`.
+/// Sums columns from `at` on of rows of `row_len`, as many as there are totals.
 #[inline(always)]
 fn sum_columns<T: Element, S: Simd, K: Term<T, IN, OUT>, const IN: usize, const OUT: usize>(
     simd: S,
     term: K,
-    constants: [[T; COLUMNS]; 2],
+    constants: [&[T]; 2],
     inputs: [&[T]; IN],
-    [at, count, row_len]: [usize; 3],
-    totals: &mut [[T; COLUMNS]; OUT],
+    [at, row_len]: [usize; 2],
+    totals: [&mut [T]; OUT],
 ) {
     /// Registers side by side: a few cache lines.
     const WIDTH: usize = 4;
     let lanes = Vector::<T, S>::len();
+    let count = totals[0].len();
     let mut column = 0;
+    macro_rules! registers {
+        ($width:expr) => {{
+            let mut sums = [[Vector::zero(simd); OUT]; $width];
+            let mut vectors = [[Vector::zero(simd); 2]; $width];
+            for (register, vectors) in vectors.iter_mut().enumerate() {
+                for constant in 0..2 {
+                    let from = &constants[constant][column + register * lanes..];
+                    vectors[constant] = Vector::load(simd, from);
+                }
+            }
+            let mut from = at + column;
+            while from < inputs[0].len() {
+                let mut x = inputs;
+                for x in &mut x {
+                    *x = &x[from..][..$width * lanes];
+                }
+                for register in 0..$width {
+                    let sums = &mut sums[register];
+                    add_term(simd, term, vectors[register], x, register * lanes, sums);
+                }
+                from += row_len;
+            }
+            for (register, sums) in sums.iter().enumerate() {
+                for out in 0..OUT {
+                    sums[out].store(&mut totals[out][column + register * lanes..]);
+                }
+            }
+        }};
+    }
     while column + WIDTH * lanes <= count {
-        let mut sums = [[Vector::zero(simd); OUT]; WIDTH];
-        let mut vectors = [[Vector::zero(simd); 2]; WIDTH];
-        for (register, vectors) in vectors.iter_mut().enumerate() {
-            for constant in 0..2 {
-                let from = &constants[constant][column + register * lanes..];
-                vectors[constant] = Vector::load(simd, from);
-            }
-        }
-        let mut from = at + column;
-        while from < inputs[0].len() {
-            let mut x = inputs;
-            for x in &mut x {
-                *x = &x[from..][..WIDTH * lanes];
-            }
-            for register in 0..WIDTH {
-                let sums = &mut sums[register];
-                add_term(simd, term, vectors[register], x, register * lanes, sums);
-            }
-            from += row_len;
-        }
-        for (register, sums) in sums.iter().enumerate() {
-            for out in 0..OUT {
-                sums[out].store(&mut totals[out][column + register * lanes..]);
-            }
-        }
+        registers!(WIDTH);
         column += WIDTH * lanes;
     }
-    while column < count {
-        let end = count.min(column + lanes);
+    while column < count && count >= lanes {
+        // The last register overlaps the one before it, and adds up the same again.
+        column = column.min(count - lanes);
+        registers!(1);
+        column += lanes;
+    }
+    if column < count {
         let mut sums = [Vector::zero(simd); OUT];
         let mut vectors = [Vector::zero(simd); 2];
         for constant in 0..2 {
-            vectors[constant] = Vector::load_partial(simd, &constants[constant][column..end]);
+            vectors[constant] = Vector::load_partial(simd, &constants[constant][..count]);
         }
         let mut from = at;
         while from < inputs[0].len() {
             let mut registers = [Vector::zero(simd); IN];
             for input in 0..IN {
-                let row = &inputs[input][from + column..from + end];
+                let row = &inputs[input][from..from + count];
                 registers[input] = Vector::load_partial(simd, row);
             }
             let terms = term.of(vectors, registers);
@@ -261,8 +276,7 @@ fn sum_columns<T: Element, S: Simd, K: Term<T, IN, OUT>, const IN: usize, const 
             from += row_len;
         }
         for out in 0..OUT {
-            sums[out].store_partial(&mut totals[out][column..end]);
+            sums[out].store_partial(&mut *totals[out]);
         }
-        column = end;
     }
 }

@@ -78,8 +78,8 @@ impl<T: Element> WithSimd for AddBlocks<'_, T> {
                         let (c, sums) = (c.at(row, col), Vector::load(simd, &sums[col..]));
                         finish.finish(simd, sums, c, row, col).store_ptr(c);
                     }
-                    for col in in_registers..cols {
-                        let (c, sum) = (c.at(row, col), Vector::splat(Scalar::new(), sums[col]));
+                    for (col, &sum) in sums.iter().enumerate().skip(in_registers) {
+                        let (c, sum) = (c.at(row, col), Vector::splat(Scalar::new(), sum));
                         finish.finish(Scalar::new(), sum, c, row, col).store_ptr(c);
                     }
                 }

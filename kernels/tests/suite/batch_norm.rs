@@ -183,6 +183,73 @@ proptest! {
     }
 }
 
+/// A batch in parts of `part` samples is the batch.
+fn check_parts<T: Element>(shape @ [batch, channels, inner]: [usize; 3], part: usize) {
+    let what = format!("{shape:?} in parts of {part}");
+    let operands = Operands::<T>::random(shape, 0.5, 3);
+    let Operands { x, gamma, beta, dy } = &operands;
+    let [y, mean, var, inv_std] = forward(shape, &operands, 0.01);
+    let [dx, dgamma, dbeta] = backward(shape, &operands, &mean, &inv_std);
+    let image = channels * inner;
+    let parts = || x.chunks(part * image).zip(dy.chunks(part * image));
+    let shape_of = |x: &[T]| [x.len() / image, channels, inner];
+    let len = batch.div_ceil(part) * 2 * channels;
+    let (mut moments, mut sums) = (vec![T::nan(); len], vec![T::nan(); len]);
+    let to = moments.chunks_mut(2 * channels).zip(sums.chunks_mut(2 * channels));
+    for ((x, dy), (moments, sums)) in parts().zip(to) {
+        parts::moments(shape_of(x), x, moments).unwrap();
+        parts::gradients(shape_of(x), x, dy, [&mean, &inv_std], sums).unwrap();
+    }
+    let (mut own_mean, mut own_var) = (mean.clone(), var.clone());
+    let elements = [batch * inner, part * inner];
+    parts::batch_moments(&moments, elements, &mut own_mean, &mut own_var).unwrap();
+    // Both are as far from the definition as `check` allows.
+    let bound = 2.0 * ((batch * inner) as f64).sqrt() + 16.0;
+    let size = vec![T::of(2.5); channels];
+    assert_close_at(&own_mean, &mean, &size, bound, &what);
+    assert_close_at(&own_var, &var, &vec![T::of(6.25); channels], bound, &what);
+    let sum = |from: usize| -> Vec<T> {
+        let columns = |c: usize| sums.chunks(2 * channels).map(move |sums| sums[from + c]);
+        (0..channels).map(|c| columns(c).sum()).collect()
+    };
+    let size = |term: f64| vec![T::of(term * (batch * inner) as f64); channels];
+    assert_close_at(&sum(0), &dbeta, &size(1.0), bound, &what);
+    assert_close_at(&sum(channels), &dgamma, &size(25.0), bound, &what);
+
+    let (mut own_y, mut own_dx) = (vec![T::nan(); x.len()], vec![T::nan(); x.len()]);
+    let count = T::of((batch * inner) as f64);
+    let of = |constant: &dyn Fn(usize) -> T| (0..channels).map(constant).collect::<Vec<T>>();
+    let scale = of(&|c| gamma[c] * inv_std[c]);
+    let slope = of(&|c| inv_std[c] * (dgamma[c] / count));
+    let shift = of(&|c| dbeta[c] / count);
+    let to = own_y.chunks_mut(part * image).zip(own_dx.chunks_mut(part * image));
+    for ((x, dy), (y, dx)) in parts().zip(to) {
+        let constants = [gamma, &mean, &inv_std, beta].map(|constants| &constants[..]);
+        parts::forward(shape_of(x), x, constants, false, y).unwrap();
+        let constants = [&scale, &mean, &slope, &shift].map(|constants| &constants[..]);
+        parts::backward(shape_of(x), x, dy, constants, dx).unwrap();
+    }
+    assert!(own_y == y && own_dx == dx, "{what}: the same bits");
+}
+
+#[test]
+fn parts_of_a_batch_are_the_batch() {
+    for shape in SHAPES.into_iter().filter(|shape| !shape.contains(&0)) {
+        for part in [1, 2, 25, shape[0]] {
+            check_parts::<f32>(shape, part);
+            check_parts::<f64>(shape, part);
+        }
+    }
+    let (x, c, mut moments) = ([1.0; 6], [1.0; 3], [7.0; 6]);
+    assert!(parts::moments([2, 3, 1], &x[1..], &mut moments).is_err());
+    assert!(parts::moments([2, 3, 1], &x, &mut moments[1..]).is_err());
+    assert!(parts::batch_moments(&x, [3, 2], &mut [0.0; 3], &mut [0.0; 3]).is_err());
+    assert!(parts::forward([2, 3, 1], &x, [&c, &c, &c[1..], &c], true, &mut moments).is_err());
+    assert!(parts::gradients([2, 3, 1], &x, &x[1..], [&c, &c], &mut moments).is_err());
+    assert!(parts::backward([2, 3, 1], &x, &x, [&c[1..], &c, &c, &c], &mut moments).is_err());
+    assert!(moments == [7.0; 6], "a call that fails writes nothing");
+}
+
 #[test]
 fn integers_normalise_exactly() {
     // Mean 2, variance 4, inv_std ½: every step is exact.

@@ -32,9 +32,14 @@ fn agrees<T: Element>(key: DropoutKey, ratio: f64, len: usize) {
     dropout(key, ratio, scale, &x[1..], &mut y[1..]).unwrap();
     twin::dropout(key, ratio, scale, &x[1..], &mut expected);
     assert_same(&y[1..], &expected, "dropout");
+    let mut whole = x.clone();
+    dropout_in_place(key, ratio, scale, &mut whole[1..]).unwrap();
+    assert_same(&whole[1..], &expected, "dropout in place");
     let mut x = x;
-    dropout_in_place(key, ratio, scale, &mut x[1..]).unwrap();
-    assert_same(&x[1..], &expected, "dropout in place");
+    for (part, x) in x[1..].chunks_mut(77).enumerate() {
+        dropout_part(key, ratio, scale, part * 77, x).unwrap();
+    }
+    assert_same(&x[1..], &expected, "dropout of parts");
 }
 
 proptest! {

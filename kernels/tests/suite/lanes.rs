@@ -2,7 +2,7 @@
 
 use crate::common::{self, assert_close_at, integers, len, nans, on_any_threads, random, settled};
 use crate::shapes::{CONVOLUTIONS, Convolution as Shape};
-use kasoku_kernels::batch_norm::BatchStatistics;
+use kasoku_kernels::batch_norm::{BatchStatistics, parts::batch_moments};
 use kasoku_kernels::conv::{ConvGeometry, Window};
 use kasoku_kernels::lanes::{self, Buffer, Convolution, Normalization, PooledGradient, Pooling};
 use kasoku_kernels::{Element, Error, reference};
@@ -249,7 +249,7 @@ fn check_normalization<T: Element>([samples, channels, height, width]: [usize; 4
         plan.moments(&x_lanes[of(group)], filled(group), part).unwrap();
     }
     let (mut own_mean, mut own_var) = (narrow(&nan()), narrow(&nan()));
-    plan.batch_moments(&parts, samples, &mut own_mean, &mut own_var).unwrap();
+    batch_moments(&parts, plan.elements(samples), &mut own_mean, &mut own_var).unwrap();
     let what = |name| format!("{name} of {samples} samples, {shape:?}, seed {seed}");
     let scale = |scale, len| vec![T::of(scale); len];
     // A group's mean, the batch's, and the distances to it: each rounds what is as large as x.
@@ -551,7 +551,7 @@ fn what_does_not_fit_is_an_error() {
     let (x, c, mut parts) = (vec![0.0; 18 * lanes], [1.0; 2], [7.0; 4]);
     assert!(plan.moments(&x[1..], 1, &mut parts).is_err());
     assert!(plan.moments(&x, 1, &mut parts[1..]).is_err());
-    assert!(plan.batch_moments(&[0.0; 3], 1, &mut [0.0; 2], &mut [0.0; 2]).is_err());
+    assert!(batch_moments(&[0.0; 3], plan.elements(1), &mut [0.0; 2], &mut [0.0; 2]).is_err());
     assert!(plan.forward(&x, [&c, &c, &c, &c[1..]], false, &mut y).is_err());
     assert!(plan.gradients(&x, &y[1..], [&c, &c], &mut parts).is_err());
     assert!(plan.backward(&x, &x, [&c, &c[1..], &c, &c], 1, &mut y).is_err());

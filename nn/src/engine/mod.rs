@@ -131,7 +131,7 @@ impl<T: Element> Fused<T> {
                 channels::forward(plan, layers, version, memory, elements(&x), to)?
             }
             Way::Lanes(plan, memory) => run::forward(plan, layers, memory, mode, elements(&x), to)?,
-            Way::Rows(plan, memory) => rows::forward(plan, layers, version, memory, x, to)?,
+            Way::Rows(plan, memory) => rows::forward(plan, layers, version, memory, mode, x, to)?,
         }
         self.outputs.keep(&y);
         Ok(y)

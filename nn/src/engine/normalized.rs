@@ -1,6 +1,7 @@
-//! What a batch normalisation in lanes knows besides the activations: between the stages of a step, all groups wait for it.
+//! What a batch normalisation knows besides the activations: between the stages of a step, all parts of the batch wait for it.
 
-use crate::kernels::lanes::{self, Normalization};
+use crate::kernels::batch_norm::parts;
+use crate::kernels::lanes;
 use crate::layers::{BatchNormalization, EPSILON, Mode};
 use crate::{Element, kernels};
 
@@ -47,24 +48,23 @@ impl<T: Element> Normalized<T> {
         }
     }
 
-    /// Whether the groups' [`Normalization::moments`] are asked for.
+    /// Whether the parts' [`parts::moments`] are asked for.
     pub(super) fn takes_statistics(&self) -> bool {
         self.own
     }
 
-    /// Puts the moments of all groups together.
+    /// Puts the moments of all parts together; `elements` as [`parts::batch_moments`] takes them.
     pub(super) fn set_moments(
         &mut self,
-        plan: &Normalization,
         moments: &[T],
-        samples: usize,
+        elements: [usize; 2],
     ) -> kernels::Result<()> {
-        plan.batch_moments(moments, samples, &mut self.mean, &mut self.var)?;
+        parts::batch_moments(moments, elements, &mut self.mean, &mut self.var)?;
         self.set_inv_std();
         Ok(())
     }
 
-    /// What [`Normalization::forward`] takes.
+    /// What [`parts::forward`] takes.
     pub(super) fn forward(&self) -> [&[T]; 4] {
         [&self.gamma, &self.mean, &self.inv_std, &self.beta]
     }
@@ -76,24 +76,19 @@ impl<T: Element> Normalized<T> {
         }
     }
 
-    /// What [`Normalization::gradients`] takes.
+    /// What [`parts::gradients`] takes.
     pub(super) fn statistics(&self) -> [&[T]; 2] {
         [&self.mean, &self.inv_std]
     }
 
-    /// Adds up the [`Normalization::gradients`] of all groups.
-    pub(super) fn set_gradients(
-        &mut self,
-        plan: &Normalization,
-        sums: &[T],
-        samples: usize,
-    ) -> kernels::Result<()> {
+    /// Adds up the [`parts::gradients`] of all parts of a batch of `elements` elements a channel.
+    pub(super) fn set_gradients(&mut self, sums: &[T], elements: usize) -> kernels::Result<()> {
         let channels = self.gamma.len();
         lanes::sum_stretches(sums, 2 * channels, 0, &mut self.dbeta)?;
         lanes::sum_stretches(sums, 2 * channels, channels, &mut self.dgamma)?;
         // Constant statistics do not change with x.
         let share = match self.own {
-            true => T::one() / T::of(plan.elements(samples) as f64),
+            true => T::one() / T::of(elements as f64),
             false => T::zero(),
         };
         for c in 0..channels {
@@ -104,7 +99,7 @@ impl<T: Element> Normalized<T> {
         Ok(())
     }
 
-    /// What [`Normalization::backward`] takes.
+    /// What [`parts::backward`] takes.
     pub(super) fn backward(&self) -> [&[T]; 4] {
         [&self.scale, &self.mean, &self.slope, &self.shift]
     }

@@ -1,23 +1,29 @@
 //! Fully connected layers: samples in rows.
 //!
 //! What affine layers and activations do with a sample does not depend on the others. So a block of samples goes through all of
-//! them on one thread, whose cache keeps what it has computed, forward and later back. Threads meet only once more, for the
-//! gradients by the weights, which are sums over the whole batch: each takes some of their rows.
+//! them on one thread, whose cache keeps what it has computed, forward and later back. Threads meet only where a normalisation
+//! needs the statistics of the whole batch, and for the gradients by the weights, which are sums over it: each takes some of their
+//! rows.
 
 use std::fmt;
 use std::ops::Range;
 
 use super::folded::{Fold, Folded};
+use super::normalized::Normalized;
 use super::plan::Span;
 use crate::kernels::activation::{
     relu_backward, sigmoid_backward, sigmoid_in_place, tanh_backward, tanh_in_place,
 };
+use crate::kernels::batch_norm::parts;
+use crate::kernels::dropout::{DropoutKey, dropout_part};
 use crate::kernels::gemm::{Bias, Epilogue, gemm, gemm_with};
 use crate::kernels::lanes::{Buffer, for_each_stretch};
 use crate::kernels::reduce::sum_axis;
-use crate::kernels::rows::{Matrix, for_each_row_block};
+use crate::kernels::rows::{Matrix, RowBlock, for_each_row_block};
 use crate::kernels::{MatMut, MatRef, num_threads};
-use crate::layers::{Layer, Operation, Parameter, Statistics, slice, slice_mut};
+use crate::layers::{
+    BatchNormalization, Layer, Mode, Operation, Parameter, Statistics, slice, slice_mut,
+};
 use crate::tensor::elements;
 use crate::{Element, Result, Tensor, kernels};
 
@@ -77,7 +83,59 @@ struct Op {
     outputs: usize,
     /// What predictions have in its weights.
     fold: Fold,
+    /// The batch normalisation after it, in training.
+    normalization: Option<usize>,
     activation: Activation,
+    /// The ratio and the number of the dropout after a ReLU, in training.
+    dropout: Option<(f64, u32)>,
+}
+
+impl Op {
+    /// Whether it has something that learns among the layers from `first` on.
+    fn learns(&self, first: usize) -> bool {
+        self.normalization.unwrap_or(self.layer) >= first
+    }
+
+    /// What follows the affine layer and its normalisation, where those have not been able to do it themselves.
+    fn activate<T: Element>(
+        &self,
+        mode: Mode,
+        rows: &Range<usize>,
+        y: &mut [T],
+    ) -> kernels::Result<()> {
+        match self.activation {
+            Activation::None | Activation::Relu => {}
+            Activation::Sigmoid => sigmoid_in_place(y)?,
+            Activation::Tanh => tanh_in_place(y)?,
+        }
+        match (self.dropout, mode) {
+            (Some((ratio, layer)), Mode::Train { seed, step }) => {
+                let key = DropoutKey { seed, step, layer };
+                dropout_part(key, ratio, T::one(), rows.start * self.outputs, y)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The matrices of an operation; of width 0 where there is none, or the arrays that come from outside serve.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// What is normalised: the affine layer's output.
+    Normalized,
+    Output,
+    /// The gradient by the output, then by what the activation takes.
+    Gradient,
+    /// The gradient by what is normalised.
+    NormalizedGradient,
+}
+
+impl Place {
+    const COUNT: usize = 4;
+
+    fn of(self, op: usize) -> usize {
+        Self::COUNT * op + self as usize
+    }
 }
 
 /// The plan of a segment.
@@ -86,8 +144,9 @@ pub(super) struct Plan {
     /// The layers it stands for.
     pub(super) layers: Range<usize>,
     ops: Vec<Op>,
-    /// For each operation its output and the gradient by the output of its affine layer; of width 0 where the arrays that come
-    /// from outside serve.
+    /// Operations between which nobody waits: each of these but the last ends with a normalisation.
+    stages: Vec<Range<usize>>,
+    /// Of each operation, by [`Place`].
     matrices: Vec<Matrix>,
     memory_len: usize,
     pub(super) output_shape: Vec<usize>,
@@ -105,11 +164,16 @@ pub(super) struct Memory<T> {
     x: Option<Tensor<T>>,
     /// For predictions.
     folded: Folded<T>,
+    /// Of each operation that has one.
+    normalized: Vec<Option<Normalized<T>>>,
+    /// What each part of the batch knows of a normalisation's statistics or gradients.
+    parts: Buffer<T>,
 }
 
 impl<T: Element> Default for Memory<T> {
     fn default() -> Self {
-        Self { matrices: Buffer::new(0), x: None, folded: Folded::default() }
+        let (matrices, parts) = (Buffer::new(0), Buffer::new(0));
+        Self { matrices, x: None, folded: Folded::default(), normalized: Vec::new(), parts }
     }
 }
 
@@ -133,43 +197,52 @@ impl Plan {
             at += 1;
             let operation = |at: usize| layers.get(at).map(|layer| layer.operation());
             let mut normalization = None;
-            if predicts
-                && let Some(Operation::BatchNormalization(Statistics::PerFeature, _)) =
-                    operation(at)
-            {
+            if let Some(Operation::BatchNormalization(Statistics::PerFeature, _)) = operation(at) {
                 layers[at].output_shape(&shape)?;
                 normalization = Some(at);
                 at += 1;
             }
             let following = operation(at).and_then(Activation::of);
             at += usize::from(following.is_some());
-            let (activation, mut factor) = (following.unwrap_or(Activation::None), 1.0);
-            let is_linear = matches!(activation, Activation::None | Activation::Relu);
-            if predicts
-                && is_linear
-                && let Some(Operation::Dropout(ratio)) = operation(at)
-            {
-                factor = 1.0 - ratio;
+            let activation = following.unwrap_or(Activation::None);
+            // A factor passes through a linear function, zeros through a ReLU's gradient.
+            let takes_dropout = match activation {
+                Activation::None => predicts,
+                Activation::Relu => true,
+                Activation::Sigmoid | Activation::Tanh => false,
+            };
+            let mut dropout = None;
+            if takes_dropout && let Some(Operation::Dropout(ratio, number)) = operation(at) {
+                dropout = Some((ratio, number));
                 at += 1;
             }
             let names: Vec<_> = layers[first..at].iter().map(|layer| layer.name()).collect();
+            let factor = dropout.map_or(1.0, |(ratio, _)| 1.0 - ratio);
             ops.push(Op {
                 layer: first,
                 name: names.join(" + "),
                 inputs,
                 outputs: shape.iter().product(),
                 fold: Fold { normalization, factor },
+                normalization: normalization.filter(|_| !predicts),
                 activation,
+                dropout: dropout.filter(|_| !predicts),
             });
         }
         if ops.is_empty() {
             return Ok(None);
         }
+        let waits = ops.iter().enumerate().filter(|(_, op)| op.normalization.is_some());
+        let ends = waits.map(|(index, _)| index + 1).chain([ops.len()]);
+        let stages = ends.scan(0, |start, end| Some(std::mem::replace(start, end)..end)).collect();
         let (mut matrices, mut memory_len) = (Vec::new(), 0);
         for (index, op) in ops.iter().enumerate() {
             let inside = index + 1 < ops.len() || op.activation != Activation::None;
-            let outputs = if inside { op.outputs } else { 0 };
-            for width in [outputs, if predicts { 0 } else { outputs }] {
+            let normalized = if op.normalization.is_some() { op.outputs } else { 0 };
+            let output = if inside { op.outputs } else { 0 };
+            // In the order of `Place`.
+            let gradient = if predicts { 0 } else { output };
+            for width in [normalized, output, gradient, normalized] {
                 matrices.push(Matrix { start: memory_len, width });
                 // The next one begins at a cache line: 64 bytes.
                 memory_len += (samples * width).next_multiple_of(16);
@@ -178,6 +251,7 @@ impl Plan {
         Ok(Some(Self {
             layers: first..at,
             ops,
+            stages,
             matrices,
             memory_len,
             output_shape: shape,
@@ -187,22 +261,38 @@ impl Plan {
         }))
     }
 
-    /// Where the output of an operation lies, and where the gradient by that of its affine layer.
-    fn matrices_of(op: usize) -> [usize; 2] {
-        [2 * op, 2 * op + 1]
-    }
-
     /// All rows of a matrix.
     fn span(&self, matrix: usize) -> Span {
         let Matrix { start, width } = self.matrices[matrix];
         Span { start, len: self.samples * width }
     }
 
-    /// The number of samples, and that of a block.
+    /// Where the gradient by the output of the affine layer is.
+    fn affine_gradient(&self, op: usize) -> usize {
+        let place = match self.ops[op].normalization {
+            Some(_) => Place::NormalizedGradient,
+            None => Place::Gradient,
+        };
+        place.of(op)
+    }
+
+    /// Samples of which a normalisation's sums are taken at a time, whatever the number of threads; 1 where there is none.
+    fn part(&self) -> usize {
+        match self.stages.len() {
+            1 => 1,
+            _ => self.samples.div_ceil((self.samples / BLOCK).clamp(1, BLOCKS)),
+        }
+    }
+
+    fn parts(&self) -> usize {
+        self.samples.div_ceil(self.part())
+    }
+
+    /// The number of samples, and that of a block: whole parts.
     fn rows(&self) -> kernels::Result<[usize; 2]> {
         let blocks = |rows: usize| (self.samples / rows).min(BLOCKS);
         let blocks = pieces(blocks(LONG_BLOCK).max(blocks(BLOCK).min(num_threads()?)))?;
-        Ok([self.samples, self.samples.div_ceil(blocks)])
+        Ok([self.samples, self.parts().div_ceil(blocks) * self.part()])
     }
 
     /// Multiply-adds of a forward pass of the batch.
@@ -219,65 +309,154 @@ fn weights<'a, T: Element>(plan: &Plan, layers: &'a [Box<dyn Layer<T>>]) -> Vec<
     plan.ops.iter().map(|op| of(op).map_or([&[][..]; 2], elements)).collect()
 }
 
+/// Calls `body` with each normalisation and its layer.
+fn for_each_normalization<T: Element>(
+    plan: &Plan,
+    layers: &mut [Box<dyn Layer<T>>],
+    normalized: &mut [Option<Normalized<T>>],
+    body: impl Fn(&mut Normalized<T>, &mut BatchNormalization<T>),
+) {
+    for (op, normalized) in plan.ops.iter().zip(normalized) {
+        let layer = op.normalization.and_then(|at| layers[at].batch_normalization());
+        if let (Some(normalized), Some(layer)) = (normalized, layer) {
+            body(normalized, layer);
+        }
+    }
+}
+
 /// The output y of a batch x; in training, keeps what the way back needs.
 pub(super) fn forward<T: Element>(
     plan: &Plan,
     layers: &mut [Box<dyn Layer<T>>],
     version: u64,
     memory: &mut Memory<T>,
+    mode: Mode,
     x: Tensor<T>,
     y: &mut [T],
 ) -> kernels::Result<()> {
-    let Memory { matrices, x: kept_x, folded } = memory;
-    if matrices.len() < plan.memory_len {
-        *matrices = Buffer::new(plan.memory_len);
+    if memory.matrices.len() < plan.memory_len {
+        memory.matrices = Buffer::new(plan.memory_len);
     }
-    let (batch, size, last) = (elements(&x), plan.rows()?, plan.ops.len() - 1);
+    if memory.normalized.is_empty() {
+        let new = |op: &Op| op.normalization.map(|_| Normalized::new(op.outputs));
+        memory.normalized = plan.ops.iter().map(new).collect();
+        let normalized = plan.ops.iter().filter(|op| op.normalization.is_some());
+        let longest = normalized.map(|op| 2 * op.outputs).max().unwrap_or(0);
+        memory.parts = Buffer::new(plan.parts() * longest);
+    }
     if plan.predicts {
-        folded.prepare(plan.ops.iter().map(|op| (op.fold, op.layer)), layers, version);
+        let folds = plan.ops.iter().map(|op| (op.fold, op.layer));
+        memory.folded.prepare(folds, layers, version);
     }
+    let normalized = &mut memory.normalized;
+    for_each_normalization(plan, layers, normalized, |own, layer| own.begin(layer, mode));
+    run_forward(plan, layers, memory, mode, elements(&x), y)?;
+    let normalized = &mut memory.normalized;
+    for_each_normalization(plan, layers, normalized, |own, layer| own.end_forward(layer));
+    memory.x = (!plan.predicts).then_some(x);
+    Ok(())
+}
+
+fn run_forward<T: Element>(
+    plan: &Plan,
+    layers: &[Box<dyn Layer<T>>],
+    memory: &mut Memory<T>,
+    mode: Mode,
+    batch: &[T],
+    y: &mut [T],
+) -> kernels::Result<()> {
+    let Memory { matrices, folded, normalized, parts, .. } = memory;
+    let (size, last) = (plan.rows()?, plan.ops.len() - 1);
     let mut weights = weights(plan, layers);
     for (index, weights) in weights.iter_mut().enumerate() {
         if let Some([w, b]) = folded.get(index) {
             *weights = [w, b];
         }
     }
-    let y = (y, plan.ops[last].outputs);
-    for_each_row_block(matrices, &plan.matrices, size, plan.work(), y, |mut block, y| {
-        let rows = block.rows.clone();
-        for (index, (op, [w, b])) in plan.ops.iter().zip(&weights).enumerate() {
-            let [kept, _] = Plan::matrices_of(index);
-            let (input, output) = if index == 0 {
-                let [output] = block.get([kept]);
-                (&batch[rows.start * op.inputs..rows.end * op.inputs], output)
-            } else {
-                let [input, output] = block.get([Plan::matrices_of(index - 1)[0], kept]);
-                (&*input, output)
-            };
-            let output = if output.is_empty() { &mut *y } else { output };
-            let relu = op.activation == Activation::Relu;
-            gemm_with(
-                T::one(),
-                MatRef::new(input, [rows.len(), op.inputs])?,
-                MatRef::new(w, [op.inputs, op.outputs])?,
-                T::zero(),
-                MatMut::new(output, [rows.len(), op.outputs])?,
-                Epilogue { bias: Bias::PerColumn(b), relu },
-            )?;
-            match op.activation {
-                Activation::None | Activation::Relu => {}
-                Activation::Sigmoid => sigmoid_in_place(output)?,
-                Activation::Tanh => tanh_in_place(output)?,
+    for (number, stage) in plan.stages.iter().enumerate() {
+        let ends = number + 1 == plan.stages.len();
+        let waiting = if ends { None } else { normalized[stage.end - 1].as_ref() };
+        let takes_moments = waiting.is_some_and(Normalized::takes_statistics);
+        let part_len = if takes_moments { 2 * plan.ops[stage.end - 1].outputs } else { 0 };
+        let moments = &mut parts[..plan.parts() * part_len];
+        let other = match ends {
+            true => (&mut *y, size[1] * plan.ops[last].outputs),
+            false => (&mut *moments, size[1] / plan.part() * part_len),
+        };
+        let (statistics, work) = (&*normalized, plan.work() / plan.stages.len());
+        for_each_row_block(matrices, &plan.matrices, size, work, other, |mut block, other| {
+            let rows = block.rows.clone();
+            if let Some(before) = stage.start.checked_sub(1) {
+                let [x, y] = block.get([Place::Normalized.of(before), Place::Output.of(before)]);
+                let y = if y.is_empty() { &mut *other } else { y };
+                normalize(&plan.ops[before], statistics[before].as_ref(), x, y)?;
+                plan.ops[before].activate(mode, &rows, y)?;
             }
+            for index in stage.clone() {
+                let op = &plan.ops[index];
+                let place = match op.normalization {
+                    Some(_) => Place::Normalized,
+                    None => Place::Output,
+                };
+                let (x, y) = if index == 0 {
+                    let [y] = block.get([place.of(index)]);
+                    (&batch[rows.start * op.inputs..rows.end * op.inputs], y)
+                } else {
+                    let [x, y] = block.get([Place::Output.of(index - 1), place.of(index)]);
+                    (&*x, y)
+                };
+                let y = if y.is_empty() { &mut *other } else { y };
+                affine(op, weights[index], x, y)?;
+                if op.normalization.is_none() {
+                    op.activate(mode, &rows, y)?;
+                }
+            }
+            if takes_moments {
+                let op = stage.end - 1;
+                let ([x], width) = (block.get([Place::Normalized.of(op)]), plan.ops[op].outputs);
+                for (x, moments) in x.chunks(plan.part() * width).zip(other.chunks_mut(part_len)) {
+                    parts::moments([x.len() / width, width, 1], x, moments)?;
+                }
+            }
+            if ends {
+                let [kept] = block.get([Place::Output.of(last)]);
+                if !kept.is_empty() {
+                    other.copy_from_slice(kept);
+                }
+            }
+            Ok(())
+        })?;
+        if takes_moments && let Some(normalized) = &mut normalized[stage.end - 1] {
+            normalized.set_moments(moments, [plan.samples, plan.part()])?;
         }
-        let [kept] = block.get([Plan::matrices_of(last)[0]]);
-        if !kept.is_empty() {
-            y.copy_from_slice(kept);
-        }
-        Ok(())
-    })?;
-    *kept_x = (!plan.predicts).then_some(x);
+    }
     Ok(())
+}
+
+/// y = x·W + b of the rows of a block, and ReLU where nothing is between.
+fn affine<T: Element>(op: &Op, [w, b]: [&[T]; 2], x: &[T], y: &mut [T]) -> kernels::Result<()> {
+    let rows = y.len() / op.outputs;
+    let relu = op.activation == Activation::Relu && op.normalization.is_none();
+    gemm_with(
+        T::one(),
+        MatRef::new(x, [rows, op.inputs])?,
+        MatRef::new(w, [op.inputs, op.outputs])?,
+        T::zero(),
+        MatMut::new(y, [rows, op.outputs])?,
+        Epilogue { bias: Bias::PerColumn(b), relu },
+    )
+}
+
+/// y = what `normalized` makes of x, and ReLU.
+fn normalize<T: Element>(
+    op: &Op,
+    normalized: Option<&Normalized<T>>,
+    x: &[T],
+    y: &mut [T],
+) -> kernels::Result<()> {
+    let Some(normalized) = normalized else { return Ok(()) };
+    let shape = [x.len() / op.outputs, op.outputs, 1];
+    parts::forward(shape, x, normalized.forward(), op.activation == Activation::Relu, y)
 }
 
 /// From dy, the gradient by the last forward pass's output, to dx, that by its input (empty where a layer of these, `first`, is
@@ -290,49 +469,123 @@ pub(super) fn backward<T: Element>(
     first: usize,
     dx: &mut [T],
 ) -> Result<()> {
-    let Memory { matrices, x: Some(x), .. } = memory else {
+    if memory.x.is_none() {
         return Err(crate::Error::NoForward("Affine"));
-    };
-    let (size, last) = (plan.rows()?, plan.ops.len() - 1);
-    let (weights, dx) = (weights(plan, layers), (dx, plan.ops[0].inputs));
-    for_each_row_block(matrices, &plan.matrices, size, plan.work(), dx, |mut block, dx| {
-        let rows = block.rows.clone();
-        for (index, (op, [w, _])) in plan.ops.iter().zip(&weights).enumerate().rev() {
-            let here = Plan::matrices_of(index);
-            if op.layer < first {
-                break;
-            }
-            let [y, dy_here] = block.get(here);
-            if index == last {
-                let outside = &dy[rows.start * op.outputs..rows.end * op.outputs];
-                dy_here.copy_from_slice(&outside[..dy_here.len()]);
-            }
-            op.activation.backward(y, dy_here)?;
-            if op.layer <= first {
-                break;
-            }
-            let (dy_here, dx) = if index == 0 {
-                let [dy_here] = block.get([here[1]]);
-                (&*dy_here, &mut *dx)
-            } else {
-                let [dy_here, dx] = block.get([here[1], Plan::matrices_of(index - 1)[1]]);
-                (&*dy_here, dx)
+    }
+    run_backward(plan, layers, memory, dy, first, dx)?;
+    let normalized = &mut memory.normalized;
+    for_each_normalization(plan, layers, normalized, |own, layer| own.end_backward(layer));
+    let x = memory.x.as_ref().map_or(&[][..], elements);
+    weight_gradients(plan, layers, &memory.matrices, x, dy)
+}
+
+fn run_backward<T: Element>(
+    plan: &Plan,
+    layers: &[Box<dyn Layer<T>>],
+    memory: &mut Memory<T>,
+    dy: &[T],
+    first: usize,
+    dx: &mut [T],
+) -> kernels::Result<()> {
+    let Memory { matrices, normalized, parts, .. } = memory;
+    let (size, weights) = (plan.rows()?, weights(plan, layers));
+    for (number, stage) in plan.stages.iter().enumerate().rev() {
+        let before = stage.start.checked_sub(1).filter(|&before| plan.ops[before].learns(first));
+        let part_len = before.map_or(0, |before| 2 * plan.ops[before].outputs);
+        let sums = &mut parts[..plan.parts() * part_len];
+        let other = match number {
+            0 => (&mut *dx, size[1] * plan.ops[0].inputs),
+            _ => (&mut *sums, size[1] / plan.part() * part_len),
+        };
+        let (statistics, work) = (&*normalized, plan.work() / plan.stages.len());
+        for_each_row_block(matrices, &plan.matrices, size, work, other, |mut block, other| {
+            let rows = block.rows.clone();
+            let outside = {
+                let width = plan.output_shape.iter().product::<usize>();
+                &dy[rows.start * width..rows.end * width]
             };
-            let dy_here = match dy_here.is_empty() {
-                true => &dy[rows.start * op.outputs..rows.end * op.outputs],
-                false => dy_here,
-            };
-            gemm(
-                T::one(),
-                MatRef::new(dy_here, [rows.len(), op.outputs])?,
-                MatRef::new(w, [op.inputs, op.outputs])?.t(),
-                T::zero(),
-                MatMut::new(dx, [rows.len(), op.inputs])?,
-            )?;
+            for index in stage.clone().rev() {
+                let op = &plan.ops[index];
+                if op.layer < first {
+                    return Ok(());
+                }
+                match &statistics[index] {
+                    Some(normalized) => {
+                        normalize_backward(op, index, normalized, &mut block, outside)?;
+                    }
+                    None => activation_backward(plan, index, &mut block, outside)?,
+                }
+                if op.layer == first {
+                    return Ok(());
+                }
+                let here = plan.affine_gradient(index);
+                let (dy, dx) = if index == 0 {
+                    let [dy] = block.get([here]);
+                    (dy, &mut *other)
+                } else {
+                    let [dy, dx] = block.get([here, Place::Gradient.of(index - 1)]);
+                    (dy, dx)
+                };
+                let dy = if dy.is_empty() { outside } else { dy };
+                gemm(
+                    T::one(),
+                    MatRef::new(dy, [rows.len(), op.outputs])?,
+                    MatRef::new(weights[index][0], [op.inputs, op.outputs])?.t(),
+                    T::zero(),
+                    MatMut::new(dx, [rows.len(), op.inputs])?,
+                )?;
+            }
+            if let (Some(before), Some(normalized)) =
+                (before, before.and_then(|before| statistics[before].as_ref()))
+            {
+                activation_backward(plan, before, &mut block, outside)?;
+                let width = plan.ops[before].outputs;
+                let [x, dy] = block.get([Place::Normalized, Place::Gradient].map(|p| p.of(before)));
+                let dy = if dy.is_empty() { outside } else { dy };
+                let step = plan.part() * width;
+                let parts = x.chunks(step).zip(dy.chunks(step)).zip(other.chunks_mut(part_len));
+                for ((x, dy), sums) in parts {
+                    let shape = [x.len() / width, width, 1];
+                    parts::gradients(shape, x, dy, normalized.statistics(), sums)?;
+                }
+            }
+            Ok(())
+        })?;
+        let Some(before) = before else { break };
+        if let Some(normalized) = &mut normalized[before] {
+            normalized.set_gradients(sums, plan.samples)?;
         }
-        Ok(())
-    })?;
-    weight_gradients(plan, layers, matrices, elements(x), dy)
+    }
+    Ok(())
+}
+
+/// Turns the gradient by an operation's output, which for the last one comes from `outside`, into that by what its activation takes.
+fn activation_backward<T: Element>(
+    plan: &Plan,
+    index: usize,
+    block: &mut RowBlock<'_, T>,
+    outside: &[T],
+) -> kernels::Result<()> {
+    let [y, dy] = block.get([Place::Output, Place::Gradient].map(|place| place.of(index)));
+    if index + 1 == plan.ops.len() {
+        dy.copy_from_slice(&outside[..dy.len()]);
+    }
+    // Where dropout has made y 0, ReLU's gradient is 0 as well.
+    plan.ops[index].activation.backward(y, dy)
+}
+
+/// The gradient by what an operation normalises.
+fn normalize_backward<T: Element>(
+    op: &Op,
+    index: usize,
+    normalized: &Normalized<T>,
+    block: &mut RowBlock<'_, T>,
+    outside: &[T],
+) -> kernels::Result<()> {
+    let places = [Place::Normalized, Place::Gradient, Place::NormalizedGradient];
+    let [x, dy, dx] = block.get(places.map(|place| place.of(index)));
+    let dy = if dy.is_empty() { outside } else { dy };
+    parts::backward([x.len() / op.outputs, op.outputs, 1], x, dy, normalized.backward(), dx)
 }
 
 /// A part of the gradients of an affine layer, or all of them.
@@ -377,9 +630,9 @@ fn weight_gradients<T: Element>(
     for ((index, op), [w, b]) in plan.ops.iter().enumerate().zip(learning) {
         let x = match index {
             0 => x,
-            _ => &matrices[plan.span(Plan::matrices_of(index - 1)[0]).range()],
+            _ => &matrices[plan.span(Place::Output.of(index - 1)).range()],
         };
-        let inside = &matrices[plan.span(Plan::matrices_of(index)[1]).range()];
+        let inside = &matrices[plan.span(plan.affine_gradient(index)).range()];
         let dy = if inside.is_empty() { dy } else { inside };
         let dw = if w.frozen { &mut [] } else { slice_mut(&mut w.grad) };
         let mut db = if b.frozen { &mut [] } else { slice_mut(&mut b.grad) };

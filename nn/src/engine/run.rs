@@ -176,7 +176,7 @@ fn run_forward<T: Element>(
         })?;
         if let Some((next, number)) = next {
             let moments = &parts[..plan.groups * part_len];
-            normalized[number].set_moments(next, moments, plan.samples)?;
+            normalized[number].set_moments(moments, next.elements(plan.samples))?;
         }
     }
     Ok(())
@@ -358,7 +358,7 @@ fn run_backward<T: Element>(
         )?;
         if let Some((next, number)) = next {
             let sums = &parts[..plan.groups * part_len];
-            normalized[number].set_gradients(next, sums, plan.samples)?;
+            normalized[number].set_gradients(sums, next.elements(plan.samples)[0])?;
         }
     }
     Ok(())

@@ -57,7 +57,7 @@ impl<T: Element> Layer<T> for Dropout {
     }
 
     fn operation(&self) -> Operation {
-        Operation::Dropout(self.ratio)
+        Operation::Dropout(self.ratio, self.layer)
     }
 
     fn forward(&mut self, x: Tensor<T>, mode: Mode) -> Result<Tensor<T>> {

@@ -149,8 +149,8 @@ pub enum Operation {
     Affine,
     /// [`Flatten`].
     Flatten,
-    /// [`Dropout`] of this share.
-    Dropout(f64),
+    /// [`Dropout`] of this share, and its number in the network.
+    Dropout(f64, u32),
     /// [`BatchNormalization`] with this added to the variance.
     BatchNormalization(Statistics, f64),
     /// [`LocalResponseNormalization`] over so many channels, with k, alpha and beta.

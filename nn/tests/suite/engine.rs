@@ -48,6 +48,11 @@ fn networks<T: Element>() -> Vec<(&'static str, Sequential<T>)> {
         dropout_ratio: Some(0.4),
         use_batchnorm: true,
     };
+    let normalised_relu = MultiLayerNetExtend {
+        net: MultiLayerNet::new(12, &[16, 5, 9], 4),
+        dropout_ratio: Some(0.5),
+        use_batchnorm: true,
+    };
     let dropout = MultiLayerNetExtend {
         net: MultiLayerNet::new(12, &[16, 5], 4),
         dropout_ratio: Some(0.4),
@@ -146,6 +151,7 @@ fn networks<T: Element>() -> Vec<(&'static str, Sequential<T>)> {
         ("tanh", multi(Activation::Tanh).build(1).unwrap()),
         ("dropout", dropout.build(1).unwrap()),
         ("batch norm of rows", normalised_rows.build(1).unwrap()),
+        ("batch norm of rows, ReLU", normalised_relu.build(1).unwrap()),
         ("simple", simple.build(1).unwrap()),
         ("deep", deep.build(3).unwrap()),
         ("own", own.build().unwrap()),
@@ -437,8 +443,20 @@ fn any_number_of_threads_gives_the_same_bits() {
     // Rows that come out even and such that do not; W of few rows, and of many.
     let deep: &dyn Fn() -> _ = &|| DeepConvNet::default().build(1).unwrap();
     let multi: &dyn Fn() -> _ = &|| MultiLayerNet::new(784, &[100, 50, 3], 10).build(1).unwrap();
+    let normalised: &dyn Fn() -> _ = &|| {
+        let net = MultiLayerNet::new(784, &[100, 50, 100], 10);
+        let (dropout_ratio, use_batchnorm) = (Some(0.5), true);
+        MultiLayerNetExtend { net, dropout_ratio, use_batchnorm }.build(1).unwrap()
+    };
     let branches: &dyn Fn() -> _ = &residual;
-    for (build, samples) in [(deep, 40), (multi, 100), (multi, 73), (branches, 150)] {
+    for (build, samples) in [
+        (deep, 40),
+        (multi, 100),
+        (multi, 73),
+        (normalised, 100),
+        (normalised, 131),
+        (branches, 150),
+    ] {
         let one = run(1, build, samples);
         assert!([2, 3, 8].into_iter().all(|threads| run(threads, build, samples) == one));
     }

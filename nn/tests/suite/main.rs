@@ -1,10 +1,10 @@
 //! One binary, so that the kernels are compiled once for all of it.
 
-mod branches;
 mod engine;
 mod golden;
 mod layers;
 mod mnist;
 mod networks;
+mod random_networks;
 mod trainer;
 mod weights;

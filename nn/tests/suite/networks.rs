@@ -396,7 +396,7 @@ fn a_description_says_what_a_prediction_depends_on() {
     assert_eq!((&*layers[0].input, &*layers[0].output), (&[1, 8, 8][..], &[4, 8, 8][..]));
     assert_eq!(
         (layers[4].operation, layers[6].operation),
-        (Operation::Affine, Operation::Dropout(0.3))
+        (Operation::Affine, Operation::Dropout(0.3, 0))
     );
     assert_eq!((&*layers[4].input, &*layers[4].output), (&[4, 4, 4][..], &[5][..]));
     assert!(matches!(

@@ -48,7 +48,7 @@ fn settings(operation: Operation) -> Vec<(&'static str, Setting)> {
             ("stride", Pair(window.stride)),
             ("pad", Pair(window.pad)),
         ],
-        Operation::Dropout(ratio) => vec![("ratio", Number(ratio))],
+        Operation::Dropout(ratio, _) => vec![("ratio", Number(ratio))],
         Operation::BatchNormalization(statistics, epsilon) => vec![
             ("per_channel", Flag(statistics == Statistics::PerChannel)),
             ("epsilon", Number(epsilon)),

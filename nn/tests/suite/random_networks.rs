@@ -3,7 +3,7 @@
 use kasoku_nn::Tensor;
 use kasoku_nn::init::{WeightInit::He, WeightRng};
 use kasoku_nn::kernels::conv::Window;
-use kasoku_nn::layers::Statistics::PerChannel;
+use kasoku_nn::layers::Statistics::{PerChannel, PerFeature};
 use kasoku_nn::ndarray::aview1;
 use kasoku_nn::networks::{Sequential, SequentialBuilder};
 use kasoku_nn::optimizers::Sgd;
@@ -79,18 +79,49 @@ fn add(builder: Builder, channels: usize, steps: &[Step]) -> (Builder, usize) {
     })
 }
 
-fn network(steps: &[Step]) -> Sequential<f64> {
+/// A network of images.
+fn branches(steps: &[Step]) -> Sequential<f64> {
     let builder = Sequential::builder(&[2, 4, 5], 1).convolution(3, Window::new(1, 1), He);
     add(builder, 3, steps).0.affine(3, He).build().unwrap()
 }
 
+/// A step of a fully connected network.
+#[derive(Debug, Clone, Copy)]
+enum Row {
+    Affine(usize),
+    Normalization,
+    Relu,
+    Sigmoid,
+    Tanh,
+    Dropout,
+}
+
+/// A fully connected network, which may end with anything that keeps three scores.
+fn rows(steps: &[Row], end: &[Row]) -> Sequential<f64> {
+    let add = |builder: Builder, step: &Row| match *step {
+        Row::Affine(outputs) => builder.affine(outputs, He),
+        Row::Normalization => builder.batch_normalization(PerFeature),
+        Row::Relu => builder.relu(),
+        Row::Sigmoid => builder.sigmoid(),
+        Row::Tanh => builder.tanh(),
+        Row::Dropout => builder.dropout(0.3),
+    };
+    let builder = steps.iter().fold(Sequential::builder(&[9], 1), add).affine(3, He);
+    end.iter().fold(builder, add).build().unwrap()
+}
+
 /// The loss, the gradients and, after a step, the scores.
-fn results(steps: &[Step], planned: bool, samples: usize, frozen: usize) -> [Vec<f64>; 3] {
-    let mut network = network(steps);
+fn results(
+    mut network: Sequential<f64>,
+    planned: bool,
+    samples: usize,
+    frozen: usize,
+) -> [Vec<f64>; 3] {
     network.use_engine(planned);
     let frozen = frozen.min(network.layers().len() - 1);
     network.freeze(..frozen).unwrap();
-    let x: Tensor<f64> = WeightRng::new(2).normal(&[samples, 2, 4, 5], 1.0).into_shared();
+    let shape = [&[samples], network.input_shape()].concat();
+    let x: Tensor<f64> = WeightRng::new(2).normal(&shape, 1.0).into_shared();
     let labels: Vec<usize> = (0..samples).map(|sample| sample * 7 % 3).collect();
     let mut sgd = Sgd::new(0.01, 0.0);
     let loss = network.train_step(x.clone(), aview1(&labels), &mut sgd).unwrap();
@@ -100,27 +131,54 @@ fn results(steps: &[Step], planned: bool, samples: usize, frozen: usize) -> [Vec
     [vec![loss], gradients, scores.iter().copied().collect()]
 }
 
+/// Most of the time nothing is frozen.
+fn check(network: impl Fn() -> Sequential<f64>, samples: usize, frozen: usize) {
+    let frozen = frozen.saturating_sub(8);
+    let found = results(network(), true, samples, frozen);
+    let expected = results(network(), false, samples, frozen);
+    for (what, (found, expected)) in
+        ["loss", "gradient", "score"].iter().zip(found.iter().zip(&expected))
+    {
+        assert_eq!(found.len(), expected.len());
+        // Normalisations that follow each other leave gradients of 0 and what rounding makes of them.
+        let scale = expected.iter().fold(1e-2, |scale: f64, x| scale.max(x.abs()));
+        for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+            let near = (found - expected).abs() <= 1e-7 * scale;
+            assert!(near, "{what} {index} is {found}, the layers have {expected}");
+        }
+    }
+}
+
+fn row() -> impl Strategy<Value = Row> {
+    prop_oneof![
+        3 => (1usize..20).prop_map(Row::Affine),
+        3 => Just(Row::Normalization),
+        3 => Just(Row::Relu),
+        1 => Just(Row::Sigmoid),
+        1 => Just(Row::Tanh),
+        2 => Just(Row::Dropout),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_network_is_what_its_layers_are(
+    fn branches_are_what_their_layers_are(
         steps in prop::collection::vec(step(), 1..5), samples in 1usize..20, frozen in 0usize..12,
     ) {
-        // Most of the time nothing is frozen.
-        let frozen = frozen.saturating_sub(8);
-        let found = results(&steps, true, samples, frozen);
-        let expected = results(&steps, false, samples, frozen);
-        for (what, (found, expected)) in
-            ["loss", "gradient", "score"].iter().zip(found.iter().zip(&expected))
-        {
-            prop_assert_eq!(found.len(), expected.len());
-            // Normalisations that follow each other leave gradients of 0 and what rounding makes of them.
-            let scale = expected.iter().fold(1e-2, |scale: f64, x| scale.max(x.abs()));
-            for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-                let near = (found - expected).abs() <= 1e-7 * scale;
-                prop_assert!(near, "{what} {index} is {found}, the layers have {expected}");
-            }
-        }
+        check(|| branches(&steps), samples, frozen);
+    }
+
+    #[test]
+    fn rows_are_what_their_layers_are(
+        steps in prop::collection::vec(row(), 0..12),
+        end in prop::collection::vec(row(), 0..3),
+        samples in 2usize..260,
+        frozen in 0usize..20,
+    ) {
+        // The scores stay three.
+        let end: Vec<_> = end.into_iter().filter(|row| !matches!(row, Row::Affine(_))).collect();
+        check(|| rows(&steps, &end), samples, frozen);
     }
 }
