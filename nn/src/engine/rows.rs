@@ -229,7 +229,8 @@ impl Plan {
                 dropout: dropout.filter(|_| !predicts),
             });
         }
-        if ops.is_empty() {
+        // Layers without outputs are left to themselves.
+        if ops.is_empty() || ops.iter().any(|op: &Op| op.outputs == 0) {
             return Ok(None);
         }
         let waits = ops.iter().enumerate().filter(|(_, op)| op.normalization.is_some());
@@ -535,19 +536,17 @@ fn run_backward<T: Element>(
                     MatMut::new(dx, [rows.len(), op.inputs])?,
                 )?;
             }
-            if let (Some(before), Some(normalized)) =
-                (before, before.and_then(|before| statistics[before].as_ref()))
-            {
-                activation_backward(plan, before, &mut block, outside)?;
-                let width = plan.ops[before].outputs;
-                let [x, dy] = block.get([Place::Normalized, Place::Gradient].map(|p| p.of(before)));
-                let dy = if dy.is_empty() { outside } else { dy };
-                let step = plan.part() * width;
-                let parts = x.chunks(step).zip(dy.chunks(step)).zip(other.chunks_mut(part_len));
-                for ((x, dy), sums) in parts {
-                    let shape = [x.len() / width, width, 1];
-                    parts::gradients(shape, x, dy, normalized.statistics(), sums)?;
-                }
+            let Some(before) = before else { return Ok(()) };
+            let Some(normalized) = &statistics[before] else { return Ok(()) };
+            activation_backward(plan, before, &mut block, outside)?;
+            let width = plan.ops[before].outputs;
+            let [x, dy] = block.get([Place::Normalized, Place::Gradient].map(|p| p.of(before)));
+            let dy = if dy.is_empty() { outside } else { dy };
+            let step = plan.part() * width;
+            let parts = x.chunks(step).zip(dy.chunks(step)).zip(other.chunks_mut(part_len));
+            for ((x, dy), sums) in parts {
+                let shape = [x.len() / width, width, 1];
+                parts::gradients(shape, x, dy, normalized.statistics(), sums)?;
             }
             Ok(())
         })?;
