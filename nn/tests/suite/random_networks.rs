@@ -177,10 +177,17 @@ proptest! {
         steps in prop::collection::vec(row(), 0..12),
         end in prop::collection::vec(row(), 0..3),
         samples in 2usize..260,
-        frozen in 0usize..20,
     ) {
-        // The scores stay three.
-        let end: Vec<_> = end.into_iter().filter(|row| !matches!(row, Row::Affine(_))).collect();
-        check(|| rows(&steps, &end), samples, frozen);
+        // Of constant features, as they are after saturated ones, a normalisation leaves what rounding does: it follows an affine
+        // layer only. The scores stay three.
+        let mut steps = [&[Row::Affine(7)], &steps[..]].concat();
+        let is_odd = |pair: &[Row]| matches!(pair, [before, Row::Normalization] if !matches!(before, Row::Affine(_)));
+        while let Some(at) = steps.windows(2).position(is_odd) {
+            steps.remove(at + 1);
+        }
+        let first = end.first().filter(|row| matches!(row, Row::Normalization)).copied();
+        let others = end.into_iter().filter(|row| !matches!(row, Row::Affine(_) | Row::Normalization));
+        let end: Vec<_> = first.into_iter().chain(others).collect();
+        check(|| rows(&steps, &end), samples, 0);
     }
 }
