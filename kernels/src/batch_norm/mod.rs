@@ -11,8 +11,9 @@ use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::{Error, Result, check_len, checked_size};
 use crate::parallel::Pool;
-pub(crate) use apply::{Gradient, Normalize, NormalizeRelu, apply};
-pub(crate) use sums::{Gradients, SquaredDistance, SumChannels, Term, Value, sum_plane};
+use apply::{Gradient, Normalize, NormalizeRelu, apply};
+use sums::{Gradients, SumChannels};
+pub(crate) use sums::{SquaredDistance, Term, Value, sum_plane};
 
 /// The statistics of a batch, one of each a channel.
 #[derive(Debug)]
@@ -56,6 +57,25 @@ fn check_batch(op: &'static str, shape: [usize; 3]) -> Result<()> {
     Ok(())
 }
 
+/// The mean of each channel from the `first` on, and the sum of the squared distances to it: the mean is subtracted before
+/// squaring (two passes), so that a large mean costs no digits.
+fn moments<T: Element>(
+    arch: Arch,
+    shape: [usize; 3],
+    x: &[T],
+    first: usize,
+    mean: &mut [T],
+    squares: &mut [T],
+) {
+    let (inputs, constants) = ([x], [&*squares, &*squares]);
+    let sums = [&mut *mean];
+    arch.dispatch(SumChannels { shape, term: Value, inputs, first, constants, sums });
+    let count = T::of((shape[0] * shape[2]) as f64);
+    mean.iter_mut().for_each(|mean| *mean /= count);
+    let (constants, sums) = ([&*mean, &*mean], [squares]);
+    arch.dispatch(SumChannels { shape, term: SquaredDistance, inputs, first, constants, sums });
+}
+
 /// y = gamma·(x − mean)·inv_std + beta with the batch's own statistics, which are returned in
 /// `statistics`; the mean is subtracted before squaring (two passes), so that a large mean costs no
 /// digits.
@@ -88,13 +108,7 @@ pub fn batch_norm_forward<T: Element>(
     let parts = (&mut *mean, &mut *var, &mut *inv_std);
     pool.for_each_part(parts, channels, |part, (mean, var, inv_std)| {
         let first = part * channels;
-        let inputs = [x];
-        let (constants, sums) = ([&*var, &*var], [&mut *mean]);
-        arch.dispatch(SumChannels { shape, term: Value, inputs, first, constants, sums });
-        mean.iter_mut().for_each(|mean| *mean /= count);
-        let (constants, sums) = ([&*mean, &*mean], [&mut *var]);
-        let term = SquaredDistance;
-        arch.dispatch(SumChannels { shape, term, inputs, first, constants, sums });
+        moments(arch, shape, x, first, mean, var);
         for (var, inv_std) in var.iter_mut().zip(inv_std) {
             *var /= count;
             *inv_std = T::one() / (*var + epsilon).sqrt();

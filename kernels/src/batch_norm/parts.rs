@@ -3,10 +3,7 @@
 //! The statistics are of the whole batch, so it has two halves on either way: what each part knows of them, and, after the parts'
 //! moments have been put together (or their sums added up), the pass that uses them.
 
-use super::{
-    Gradient, Gradients, Normalize, NormalizeRelu, SquaredDistance, SumChannels, Value, apply,
-    check_shape,
-};
+use super::{Gradient, Gradients, Normalize, NormalizeRelu, SumChannels, apply, check_shape};
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::{Result, check_len};
@@ -20,18 +17,10 @@ pub fn moments<T: Element>(shape: [usize; 3], x: &[T], moments: &mut [T]) -> Res
     const OP: &str = "batch_norm::parts::moments";
     check_shape(OP, shape, &[("x", x.len())])?;
     check_len(OP, "moments", moments, 2 * shape[1])?;
-    let arch = Arch::current()?;
-    let count = T::of((shape[0] * shape[2]) as f64);
-    let (means, squares) = moments.split_at_mut(shape[1]);
-    if x.is_empty() {
-        return Ok(());
+    let (mean, squares) = moments.split_at_mut(shape[1]);
+    if !x.is_empty() {
+        super::moments(Arch::current()?, shape, x, 0, mean, squares);
     }
-    let (inputs, constants) = ([x], [&*squares, &*squares]);
-    let sums = [&mut *means];
-    arch.dispatch(SumChannels { shape, term: Value, inputs, first: 0, constants, sums });
-    means.iter_mut().for_each(|mean| *mean /= count);
-    let (constants, sums) = ([&*means, &*means], [squares]);
-    arch.dispatch(SumChannels { shape, term: SquaredDistance, inputs, first: 0, constants, sums });
     Ok(())
 }
 

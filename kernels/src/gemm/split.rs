@@ -35,14 +35,14 @@ pub(super) unsafe fn compute<T: Element, A: PanelSource<T>, B: PanelSource<T>>(
     pool: Pool,
     blocking: Blocking,
 ) {
-    let Product { size: [m, n, k], a, b, c, finish } = *product;
+    let Product { size: [m, n, k], c, finish, .. } = *product;
     let kc = blocking.kc;
     with_scratch(k.div_ceil(kc) * m * n, |sums: &mut [T]| {
         pool.for_each_part(&mut *sums, m * n, |block, sums| {
             let c = Output { start: sums.as_mut_ptr(), strides: [n as isize, 1] };
             let finish = General::new(T::one(), T::zero(), Epilogue::default());
             let depth = block * kc..k.min((block + 1) * kc);
-            let product = Product { size: [m, n, k], a, b, c, finish };
+            let product = Product { c, finish, ..*product };
             // SAFETY: m×n elements of this task's own, and no bias.
             unsafe { product.compute_depth(arch, Pool::SERIAL, blocking, depth) };
         });

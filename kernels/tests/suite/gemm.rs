@@ -87,8 +87,19 @@ fn same<T: Element>(a: &Matrix<T>, b: &Matrix<T>) -> bool {
     pairs.map(|(a, b)| (a.as_f64(), b.as_f64())).all(|(a, b)| a == b || a.to_bits() == b.to_bits())
 }
 
+/// [`same`], and zeros have the same sign.
+fn same_bits<T: Element>(a: &Matrix<T>, b: &Matrix<T>) -> bool {
+    let bits = |x: &T| x.as_f64().to_bits();
+    a.data.iter().map(bits).eq(b.data.iter().map(bits))
+}
+
 /// Runs ours and the twin on small integers, whose sums are exact in any order.
 fn check_exact<T: Element>(case: &Case) {
+    check_packed(case, same::<T>);
+}
+
+/// [`check_exact`]; `agree` compares what packed operands give.
+fn check_packed<T: Element>(case: &Case, agree: fn(&Matrix<T>, &Matrix<T>) -> bool) {
     let [m, n, k] = case.size;
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(case.seed);
     let mut integer = || T::of(f64::from(rng.random_range(-3i32..=3)));
@@ -121,10 +132,10 @@ fn check_exact<T: Element>(case: &Case) {
     let (packed_a, packed_b) = (PackedA::new(a.view()).unwrap(), PackedB::new(b.view()).unwrap());
     let mut with_a = Matrix { data: before.clone(), ..c };
     gemm_packed_a(alpha, &packed_a, b.view(), beta, with_a.view_mut(), epilogue).unwrap();
-    assert!(same(&with_a, &c), "packed A: {} {case:?}", T::NAME);
+    assert!(agree(&with_a, &c), "packed A: {} {case:?}", T::NAME);
     let mut with_b = Matrix { data: before, ..c };
     gemm_packed_b(alpha, a.view(), &packed_b, beta, with_b.view_mut(), epilogue).unwrap();
-    assert!(same(&with_b, &c), "packed B: {} {case:?}", T::NAME);
+    assert!(agree(&with_b, &c), "packed B: {} {case:?}", T::NAME);
 }
 
 fn layout() -> impl Strategy<Value = Layout> {
@@ -158,6 +169,21 @@ proptest! {
         check_exact::<f32>(&case);
         check_exact::<f64>(&case);
     }
+}
+
+#[test]
+fn zeros_have_the_same_sign_packed_or_not() {
+    // α = 0: each block of the depth adds a zero of its sum's sign to −0.
+    let case = Case {
+        size: [26, 1, 514],
+        layouts: [Layout::Rows, Layout::Spread, Layout::Reversed],
+        scale: [0.0, -0.5],
+        bias: 0,
+        relu: false,
+        seed: 11245802456464768734,
+    };
+    check_packed::<f32>(&case, same_bits);
+    check_packed::<f64>(&case, same_bits);
 }
 
 #[test]
@@ -289,6 +315,7 @@ fn any_number_of_threads_gives_the_same_bits() {
         ([1, 1500, 800], Layout::Columns),
         ([1, 1500, 800], Layout::Rows),
         ([1, 100, 4320], Layout::Rows),
+        ([13, 9, 20000], Layout::Columns),
     ] {
         let [m, n, k] = size;
         let a = Matrix::<f32>::new([m, k], Layout::Rows, || random(&mut rng));
