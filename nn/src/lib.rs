@@ -13,6 +13,7 @@ pub mod instances;
 pub mod layers;
 pub mod networks;
 pub mod optimizers;
+mod shares;
 mod tensor;
 pub mod trainer;
 pub mod weights;

@@ -5,8 +5,8 @@
 use std::fmt::Debug;
 use std::str::FromStr;
 
-use crate::layers::Parameter;
-use crate::{Element, Error, Result, kernels};
+use crate::layers::{Parameter, slice};
+use crate::{Element, Error, Result, kernels, shares};
 use kernels::optimize as rules;
 
 /// Changes parameters by their gradients.
@@ -26,8 +26,8 @@ pub trait Optimizer<T: Element>: Debug + Send {
 }
 
 /// An update rule: one fused pass over a parameter, its gradient and the rule's state.
-pub trait Rule<T: Element>: Debug + Send {
-    /// Arrays of state for each parameter, in its shape, zeros at first.
+pub trait Rule<T: Element>: Debug + Send + Sync {
+    /// Arrays of state, with an element for each of a parameter's, zeros at first.
     const STATES: usize;
 
     /// The learning rate.
@@ -36,11 +36,11 @@ pub trait Rule<T: Element>: Debug + Send {
     /// Sets the learning rate.
     fn set_lr(&mut self, lr: T);
 
-    /// Step number `step` (the first is 1) for parameter `p` with gradient `g`; `states` holds [`Rule::STATES`] arrays.
+    /// Step number `step` (the first is 1) for a part `p` of a parameter with gradient `g`; `states` holds [`Rule::STATES`] arrays.
     ///
     /// # Errors
     /// A kernel's, where the slices differ in length.
-    fn apply(&self, step: u64, p: &mut [T], g: &[T], states: &mut [Vec<T>]) -> Result<()>;
+    fn apply(&self, step: u64, p: &mut [T], g: &[T], states: &mut [Vec<T>]) -> kernels::Result<()>;
 }
 
 /// A [`Rule`] and its state.
@@ -57,8 +57,20 @@ pub struct RuleOptimizer<T, R> {
 struct State<T> {
     /// The steps it has taken, fewer than others where it was frozen.
     step: u64,
-    /// The rule's.
-    arrays: Vec<Vec<T>>,
+    /// The parameter's elements.
+    len: usize,
+    /// The rule's arrays for each of its parts.
+    parts: Vec<Vec<Vec<T>>>,
+}
+
+/// Elements of a part of a parameter, at least.
+const PART: usize = 4096;
+/// What an element of a slice takes, in multiply-adds.
+const ELEMENT_WORK: usize = 16;
+
+/// The length of a parameter's parts.
+fn part_len(len: usize) -> usize {
+    len.div_ceil(shares::parts(len / PART)).max(1)
 }
 
 impl<T: Element, R: Rule<T>> RuleOptimizer<T, R> {
@@ -71,12 +83,13 @@ impl<T: Element, R: Rule<T>> RuleOptimizer<T, R> {
 impl<T: Element, R: Rule<T>> Optimizer<T> for RuleOptimizer<T, R> {
     fn update(&mut self, parameters: &mut [&mut Parameter<T>]) -> Result<()> {
         let states = self.states.get_or_insert_with(|| {
-            let zeros = |parameter: &&mut Parameter<T>| vec![T::zero(); parameter.value.len()];
-            let arrays = |parameter| (0..R::STATES).map(|_| zeros(parameter)).collect();
-            parameters
-                .iter()
-                .map(|parameter| State { step: 0, arrays: arrays(parameter) })
-                .collect()
+            let part = |p: &[T]| (0..R::STATES).map(|_| vec![T::zero(); p.len()]).collect();
+            let state = |parameter: &&mut Parameter<T>| {
+                let p = slice(&parameter.value);
+                let parts = p.chunks(part_len(p.len())).map(part).collect();
+                State { step: 0, len: p.len(), parts }
+            };
+            parameters.iter().map(state).collect()
         });
         if states.len() != parameters.len() {
             return Err(Error::Argument {
@@ -85,15 +98,32 @@ impl<T: Element, R: Rule<T>> Optimizer<T> for RuleOptimizer<T, R> {
                 expected: format!("{}, as in the first step", states.len()),
             });
         }
-        for (parameter, state) in parameters.iter_mut().zip(states) {
-            if parameter.frozen {
-                continue;
+        let mut elements = 0;
+        for (number, (parameter, state)) in parameters.iter().zip(&*states).enumerate() {
+            elements += state.len;
+            let lens = [&parameter.value, &parameter.grad].map(|array| array.len());
+            if lens != [state.len; 2] {
+                return Err(Error::Argument {
+                    name: "the lengths of a parameter and its gradient",
+                    value: format!("{lens:?} of number {number}"),
+                    expected: format!("{}, as in the first step", state.len),
+                });
             }
-            state.step += 1;
-            let (p, g) = parameter.elements();
-            self.rule.apply(state.step, p, g, &mut state.arrays)?;
         }
-        Ok(())
+        let learning = parameters.iter_mut().zip(states).enumerate();
+        let learning = learning.filter(|(_, (parameter, _))| !parameter.frozen);
+        let work = elements * (2 + R::STATES) * ELEMENT_WORK;
+        let jobs = learning.flat_map(|(number, (parameter, state))| {
+            state.step += 1;
+            let (step, (p, g)) = (state.step, parameter.elements());
+            let (len, parts) = (part_len(state.len), state.parts.len());
+            let slices = p.chunks_mut(len).zip(g.chunks(len)).zip(&mut state.parts);
+            slices.enumerate().map(move |(part, ((p, g), states))| {
+                (shares::share(number, part, parts), (step, p, g, states))
+            })
+        });
+        let rule = &self.rule;
+        Ok(shares::run(jobs, work, |(step, p, g, states)| rule.apply(*step, p, g, states))?)
     }
 
     fn lr(&self) -> f64 {
@@ -121,12 +151,18 @@ macro_rules! optimizer {
                 self.lr = lr;
             }
 
-            fn apply(&self, _step: u64, p: &mut [T], g: &[T], states: &mut [Vec<T>]) -> Result<()> {
+            fn apply(
+                &self,
+                _step: u64,
+                p: &mut [T],
+                g: &[T],
+                states: &mut [Vec<T>],
+            ) -> kernels::Result<()> {
                 let [$($state),*] = states else {
                     unreachable!("as many states as the rule says");
                 };
                 $(let $step = _step;)?
-                Ok(self.update($($step,)? p, g, $($state),*)?)
+                self.update($($step,)? p, g, $($state),*)
             }
         }
 
@@ -246,5 +282,32 @@ impl FromStr for OptimizerKind {
                 expected: format!("one of {}", Self::ALL.map(|(name, _)| name).join(", ")),
             },
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::ArrayD;
+
+    use super::*;
+    use crate::layers::Role;
+
+    #[test]
+    fn parameters_other_than_those_of_the_first_step_are_refused() {
+        let parameter = |len: usize| Parameter::full(Role::Weight, &[len], 1.0f32);
+        let mut sgd = Sgd::new(0.1, 0.0);
+        let mut step = |parameters: &mut [Parameter<f32>]| {
+            sgd.update(&mut parameters.iter_mut().collect::<Vec<_>>())
+        };
+        step(&mut [parameter(2 * PART), parameter(3)]).unwrap();
+        let mut longer = [parameter(4 * PART), parameter(3)];
+        longer[0].grad.fill(1.0);
+        let error = step(&mut longer).unwrap_err().to_string();
+        assert!(error.contains("16384") && error.contains("8192"), "{error}");
+        assert!(longer[0].value.iter().all(|&value| value == 1.0));
+        assert!(step(&mut longer[..1]).unwrap_err().to_string().contains('2'));
+        let mut odd = [parameter(2 * PART), parameter(3)];
+        odd[1].grad = ArrayD::zeros(vec![2]);
+        assert!(step(&mut odd).unwrap_err().to_string().contains("[3, 2]"));
     }
 }

@@ -17,7 +17,7 @@ use crate::kernels::activation::{
 use crate::kernels::batch_norm::parts;
 use crate::kernels::dropout::{DropoutKey, dropout_part};
 use crate::kernels::gemm::{Bias, Epilogue, gemm, gemm_with};
-use crate::kernels::lanes::{Buffer, for_each_stretch};
+use crate::kernels::lanes::{self, Buffer, for_each_stretch};
 use crate::kernels::reduce::sum_axis;
 use crate::kernels::rows::{Matrix, RowBlock, for_each_row_block};
 use crate::kernels::{MatMut, MatRef, num_threads};
@@ -25,17 +25,18 @@ use crate::layers::{
     BatchNormalization, Layer, Mode, Operation, Parameter, Statistics, slice, slice_mut,
 };
 use crate::tensor::elements;
-use crate::{Element, Result, Tensor, kernels};
+use crate::{Element, Result, Tensor, kernels, shares};
 
 /// Samples of a block, at least: with fewer, a tile of a matrix product has too few rows for what it reads of W. Of a longer one,
 /// which reads W less often, where that leaves one for each thread. Blocks at most.
 pub(super) const BLOCK: usize = 24;
 const LONG_BLOCK: usize = 48;
 const BLOCKS: usize = 8;
-/// Rows of a part of a gradient by weights, and its multiply-adds, at least. Parts at most.
+/// A network's first weights are cut in halves where each of their columns has at least so many elements for a sample.
+const DEEP: usize = 4;
+/// Rows of a part of a gradient by weights, and its multiply-adds, at least.
 const PART: usize = 48;
 const PART_WORK: usize = 1 << 18;
-const PARTS: usize = 8;
 
 /// `count` pieces where there are threads to share them, else one: a matrix product has the same bits in pieces of many rows.
 fn pieces(count: usize) -> kernels::Result<usize> {
@@ -96,6 +97,11 @@ impl Op {
         self.normalization.unwrap_or(self.layer) >= first
     }
 
+    /// Whether the affine layer's output is what ReLU makes of it.
+    fn is_rectified(&self) -> bool {
+        self.activation == Activation::Relu && self.normalization.is_none()
+    }
+
     /// What follows the affine layer and its normalisation, where those have not been able to do it themselves.
     fn activate<T: Element>(
         &self,
@@ -148,6 +154,10 @@ pub(super) struct Plan {
     stages: Vec<Range<usize>>,
     /// Of each operation, by [`Place`].
     matrices: Vec<Matrix>,
+    /// The matrices of what each half of the first weights adds to the output, after those of all operations. A network's first
+    /// weights are its largest, and each step changes them: so each half stays with a thread, which multiplies it by its features
+    /// of all samples.
+    halves: Option<[usize; 2]>,
     memory_len: usize,
     pub(super) output_shape: Vec<usize>,
     samples: usize,
@@ -249,11 +259,20 @@ impl Plan {
                 memory_len += (samples * width).next_multiple_of(16);
             }
         }
+        let has_halves = first == 0 && !predicts && ops[0].inputs >= DEEP * samples;
+        let halves = has_halves.then(|| {
+            [(); 2].map(|()| {
+                matrices.push(Matrix { start: memory_len, width: ops[0].outputs });
+                memory_len += (samples * ops[0].outputs).next_multiple_of(16);
+                matrices.len() - 1
+            })
+        });
         Ok(Some(Self {
             layers: first..at,
             ops,
             stages,
             matrices,
+            halves,
             memory_len,
             output_shape: shape,
             samples,
@@ -374,6 +393,9 @@ fn run_forward<T: Element>(
             *weights = [w, b];
         }
     }
+    if let Some(halves) = plan.halves {
+        multiply_halves(plan, halves, weights[0], batch, matrices)?;
+    }
     for (number, stage) in plan.stages.iter().enumerate() {
         let ends = number + 1 == plan.stages.len();
         let waiting = if ends { None } else { normalized[stage.end - 1].as_ref() };
@@ -399,15 +421,27 @@ fn run_forward<T: Element>(
                     Some(_) => Place::Normalized,
                     None => Place::Output,
                 };
-                let (x, y) = if index == 0 {
-                    let [y] = block.get([place.of(index)]);
-                    (&batch[rows.start * op.inputs..rows.end * op.inputs], y)
-                } else {
-                    let [x, y] = block.get([Place::Output.of(index - 1), place.of(index)]);
-                    (&*x, y)
+                let y = match (index, plan.halves) {
+                    (0, Some([first, second])) => {
+                        let [first, second, y] = block.get([first, second, place.of(0)]);
+                        let y = if y.is_empty() { &mut *other } else { y };
+                        lanes::add(first, second, op.is_rectified(), y)?;
+                        y
+                    }
+                    (0, None) => {
+                        let [y] = block.get([place.of(0)]);
+                        let y = if y.is_empty() { &mut *other } else { y };
+                        let x = &batch[rows.start * op.inputs..rows.end * op.inputs];
+                        affine(op, weights[0], x, y)?;
+                        y
+                    }
+                    _ => {
+                        let [x, y] = block.get([Place::Output.of(index - 1), place.of(index)]);
+                        let y = if y.is_empty() { &mut *other } else { y };
+                        affine(op, weights[index], x, y)?;
+                        y
+                    }
                 };
-                let y = if y.is_empty() { &mut *other } else { y };
-                affine(op, weights[index], x, y)?;
                 if op.normalization.is_none() {
                     op.activate(mode, &rows, y)?;
                 }
@@ -434,17 +468,55 @@ fn run_forward<T: Element>(
     Ok(())
 }
 
+/// What each half of the first weights adds to the output; the first half adds the bias as well.
+fn multiply_halves<T: Element>(
+    plan: &Plan,
+    halves: [usize; 2],
+    [w, b]: [&[T]; 2],
+    batch: &[T],
+    matrices: &mut [T],
+) -> kernels::Result<()> {
+    let (&Op { inputs, outputs, .. }, [samples, block]) = (&plan.ops[0], plan.rows()?);
+    let (half, rows) = (inputs.div_ceil(2), 2 * block);
+    let spans = halves.map(|half| plan.span(half).range());
+    let [first, second] =
+        matrices.get_disjoint_mut(spans).expect("the matrices of a plan are apart");
+    let depths = [(0..half, Bias::PerColumn(b), first), (half..inputs, Bias::None, second)];
+    let mut jobs = Vec::with_capacity(2 * samples.div_ceil(rows));
+    for (depth, bias, y) in depths {
+        for (number, y) in y.chunks_mut(rows * outputs).enumerate() {
+            jobs.push((depth.clone(), bias, number * rows, y));
+        }
+    }
+    let work = samples * inputs * outputs;
+    for_each_stretch(jobs.len(), work, [(&mut jobs, 1)], |_, [jobs]| {
+        jobs.iter_mut().try_for_each(|(depth, bias, first, y)| {
+            let (rows, at) = (y.len() / outputs, *first * inputs + depth.start);
+            gemm_with(
+                T::one(),
+                MatRef::strided(batch, at, [rows, depth.len()], [inputs as isize, 1])?,
+                MatRef::new(
+                    &w[depth.start * outputs..depth.end * outputs],
+                    [depth.len(), outputs],
+                )?,
+                T::zero(),
+                MatMut::new(y, [rows, outputs])?,
+                Epilogue { bias: *bias, relu: false },
+            )
+        })
+    })
+}
+
 /// y = x·W + b of the rows of a block, and ReLU where nothing is between.
 fn affine<T: Element>(op: &Op, [w, b]: [&[T]; 2], x: &[T], y: &mut [T]) -> kernels::Result<()> {
     let rows = y.len() / op.outputs;
-    let relu = op.activation == Activation::Relu && op.normalization.is_none();
     gemm_with(
         T::one(),
         MatRef::new(x, [rows, op.inputs])?,
         MatRef::new(w, [op.inputs, op.outputs])?,
         T::zero(),
         MatMut::new(y, [rows, op.outputs])?,
-        Epilogue { bias: Bias::PerColumn(b), relu },
+        Epilogue { bias: Bias::PerColumn(b), relu: op.is_rectified() },
     )
 }
 
@@ -635,23 +707,20 @@ fn weight_gradients<T: Element>(
         let dy = if inside.is_empty() { dy } else { inside };
         let dw = if w.frozen { &mut [] } else { slice_mut(&mut w.grad) };
         let mut db = if b.frozen { &mut [] } else { slice_mut(&mut b.grad) };
-        let work = plan.samples * op.inputs * op.outputs;
-        let parts = pieces((work / PART_WORK).min(op.inputs / PART).min(PARTS))?;
-        let part = op.inputs.div_ceil(parts);
         if dw.is_empty() {
-            jobs.push(Gradient { op, x, dy, first: 0, dw: &mut [], db });
+            jobs.push((shares::share(index, 0, 1), Gradient { op, x, dy, first: 0, dw, db }));
             continue;
         }
-        for (number, dw) in dw.chunks_mut(part * op.outputs).enumerate() {
-            let db = std::mem::take(&mut db);
-            jobs.push(Gradient { op, x, dy, first: number * part, dw, db });
+        let work = plan.samples * op.inputs * op.outputs;
+        let parts = shares::parts(pieces((work / PART_WORK).min(op.inputs / PART))?);
+        let rows = op.inputs.div_ceil(parts);
+        for (part, dw) in dw.chunks_mut(rows * op.outputs).enumerate() {
+            let (db, first) = (std::mem::take(&mut db), part * rows);
+            let share = shares::share(index, part, parts);
+            jobs.push((share, Gradient { op, x, dy, first, dw, db }));
         }
     }
-    // The smallest come first: where one is too many, it has no other beside it.
-    jobs.reverse();
-    Ok(for_each_stretch(jobs.len(), plan.work(), [(&mut jobs, 1)], |_, [jobs]| {
-        jobs.iter_mut().try_for_each(|job| job.compute(plan.samples))
-    })?)
+    Ok(shares::run(jobs.into_iter(), plan.work(), |job| job.compute(plan.samples))?)
 }
 
 impl fmt::Display for Plan {

@@ -97,7 +97,7 @@ enum Row {
 }
 
 /// A fully connected network, which may end with anything that keeps three scores.
-fn rows(steps: &[Row], end: &[Row]) -> Sequential<f64> {
+fn rows(inputs: usize, steps: &[Row], end: &[Row]) -> Sequential<f64> {
     let add = |builder: Builder, step: &Row| match *step {
         Row::Affine(outputs) => builder.affine(outputs, He),
         Row::Normalization => builder.batch_normalization(PerFeature),
@@ -106,7 +106,7 @@ fn rows(steps: &[Row], end: &[Row]) -> Sequential<f64> {
         Row::Tanh => builder.tanh(),
         Row::Dropout => builder.dropout(0.3),
     };
-    let builder = steps.iter().fold(Sequential::builder(&[9], 1), add).affine(3, He);
+    let builder = steps.iter().fold(Sequential::builder(&[inputs], 1), add).affine(3, He);
     end.iter().fold(builder, add).build().unwrap()
 }
 
@@ -182,10 +182,12 @@ proptest! {
 
     #[test]
     fn rows_are_what_their_layers_are(
+        // Few inputs, and so many that the first weights are cut in halves.
+        inputs in prop_oneof![Just(9usize), 150usize..400],
         steps in prop::collection::vec(affine(), 0..5),
         end in after_affine(),
         samples in 2usize..260,
     ) {
-        check(|| rows(&steps.concat(), &end), samples, 0);
+        check(|| rows(inputs, &steps.concat(), &end), samples, 0);
     }
 }
