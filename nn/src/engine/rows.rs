@@ -428,15 +428,14 @@ fn run_forward<T: Element>(
                         lanes::add(first, second, op.is_rectified(), y)?;
                         y
                     }
-                    (0, None) => {
-                        let [y] = block.get([place.of(0)]);
-                        let y = if y.is_empty() { &mut *other } else { y };
-                        let x = &batch[rows.start * op.inputs..rows.end * op.inputs];
-                        affine(op, weights[0], x, y)?;
-                        y
-                    }
                     _ => {
-                        let [x, y] = block.get([Place::Output.of(index - 1), place.of(index)]);
+                        let (x, y) = if index == 0 {
+                            let [y] = block.get([place.of(0)]);
+                            (&batch[rows.start * op.inputs..rows.end * op.inputs], y)
+                        } else {
+                            let [x, y] = block.get([Place::Output.of(index - 1), place.of(index)]);
+                            (&*x, y)
+                        };
                         let y = if y.is_empty() { &mut *other } else { y };
                         affine(op, weights[index], x, y)?;
                         y
@@ -481,9 +480,10 @@ fn multiply_halves<T: Element>(
     let spans = halves.map(|half| plan.span(half).range());
     let [first, second] =
         matrices.get_disjoint_mut(spans).expect("the matrices of a plan are apart");
-    let depths = [(0..half, Bias::PerColumn(b), first), (half..inputs, Bias::None, second)];
     let mut jobs = Vec::with_capacity(2 * samples.div_ceil(rows));
-    for (depth, bias, y) in depths {
+    for (depth, bias, y) in
+        [(0..half, Bias::PerColumn(b), first), (half..inputs, Bias::None, second)]
+    {
         for (number, y) in y.chunks_mut(rows * outputs).enumerate() {
             jobs.push((depth.clone(), bias, number * rows, y));
         }
@@ -492,17 +492,11 @@ fn multiply_halves<T: Element>(
     for_each_stretch(jobs.len(), work, [(&mut jobs, 1)], |_, [jobs]| {
         jobs.iter_mut().try_for_each(|(depth, bias, first, y)| {
             let (rows, at) = (y.len() / outputs, *first * inputs + depth.start);
-            gemm_with(
-                T::one(),
-                MatRef::strided(batch, at, [rows, depth.len()], [inputs as isize, 1])?,
-                MatRef::new(
-                    &w[depth.start * outputs..depth.end * outputs],
-                    [depth.len(), outputs],
-                )?,
-                T::zero(),
-                MatMut::new(y, [rows, outputs])?,
-                Epilogue { bias: *bias, relu: false },
-            )
+            let x = MatRef::strided(batch, at, [rows, depth.len()], [inputs as isize, 1])?;
+            let w = &w[depth.start * outputs..depth.end * outputs];
+            let w = MatRef::new(w, [depth.len(), outputs])?;
+            let epilogue = Epilogue { bias: *bias, relu: false };
+            gemm_with(T::one(), x, w, T::zero(), MatMut::new(y, [rows, outputs])?, epilogue)
         })
     })
 }
