@@ -428,6 +428,42 @@ fn frozen_layers_agree_where_there_are_branches() {
     }
 }
 
+/// The same of samples in rows, whose running statistics are those of a few steps.
+#[test]
+fn frozen_normalisations_of_features_agree() {
+    let network = || {
+        let net = MultiLayerNet::new(150, &[12, 16, 5], 4);
+        let extended = MultiLayerNetExtend { net, dropout_ratio: Some(0.3), use_batchnorm: true };
+        let mut network = extended.build::<f64>(1).unwrap();
+        network.use_engine(false);
+        let (x, labels) = batch(&network, 30);
+        let mut adam = Adam::new(0.01, 0.0);
+        for _ in 0..100 {
+            network.train_step(x.clone(), aview1(&labels), &mut adam).unwrap();
+        }
+        network
+    };
+    let layers = network().layers().len();
+    // From the first on, and one kind alone.
+    let kinds = [0..4, 1..2, 5..6, 8..9, 9..10];
+    for frozen in (0..layers).map(|end| 0..end).chain(kinds) {
+        let [found, expected] = [true, false].map(|planned| {
+            let mut network = network();
+            network.freeze(frozen.clone()).unwrap();
+            network.use_engine(planned);
+            let (x, labels) = batch(&network, 30);
+            let loss = network.gradient(x.clone(), aview1(&labels)).unwrap();
+            let scores = network.predict(x).unwrap().iter().copied().collect::<Vec<_>>();
+            (loss, gradients(&network), scores)
+        });
+        assert_near(&[found.0], &[expected.0], 1e-12, &format!("loss, {frozen:?} frozen"));
+        assert_near(&found.2, &expected.2, 1e-12, &format!("scores, {frozen:?} frozen"));
+        for ((name, found), (_, expected)) in found.1.iter().zip(&expected.1) {
+            assert_near(found, expected, 1e-10, &format!("{name}, {frozen:?} frozen"));
+        }
+    }
+}
+
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let run = |threads, build: &dyn Fn() -> Sequential<f32>, samples| {
