@@ -247,6 +247,12 @@ impl Plan {
         let ends = waits.map(|(index, _)| index + 1).chain([ops.len()]);
         let stages = ends.scan(0, |start, end| Some(std::mem::replace(start, end)..end)).collect();
         let (mut matrices, mut memory_len) = (Vec::new(), 0);
+        let mut add = |width: usize| {
+            matrices.push(Matrix { start: memory_len, width });
+            // The next one begins at a cache line: 64 bytes.
+            memory_len += (samples * width).next_multiple_of(16);
+            matrices.len() - 1
+        };
         for (index, op) in ops.iter().enumerate() {
             let inside = index + 1 < ops.len() || op.activation != Activation::None;
             let normalized = if op.normalization.is_some() { op.outputs } else { 0 };
@@ -254,19 +260,11 @@ impl Plan {
             // In the order of `Place`.
             let gradient = if predicts { 0 } else { output };
             for width in [normalized, output, gradient, normalized] {
-                matrices.push(Matrix { start: memory_len, width });
-                // The next one begins at a cache line: 64 bytes.
-                memory_len += (samples * width).next_multiple_of(16);
+                add(width);
             }
         }
         let has_halves = first == 0 && !predicts && ops[0].inputs >= DEEP * samples;
-        let halves = has_halves.then(|| {
-            [(); 2].map(|()| {
-                matrices.push(Matrix { start: memory_len, width: ops[0].outputs });
-                memory_len += (samples * ops[0].outputs).next_multiple_of(16);
-                matrices.len() - 1
-            })
-        });
+        let halves = has_halves.then(|| [add(ops[0].outputs), add(ops[0].outputs)]);
         Ok(Some(Self {
             layers: first..at,
             ops,

@@ -428,10 +428,10 @@ fn frozen_layers_agree_where_there_are_branches() {
     }
 }
 
-/// The same of samples in rows, whose running statistics are those of a few steps.
+/// The same of samples in rows, whose running statistics are those of training.
 #[test]
 fn frozen_normalisations_of_features_agree() {
-    let network = || {
+    let mut networks = [true, false].map(|planned| {
         let net = MultiLayerNet::new(150, &[12, 16, 5], 4);
         let extended = MultiLayerNetExtend { net, dropout_ratio: Some(0.3), use_batchnorm: true };
         let mut network = extended.build::<f64>(1).unwrap();
@@ -441,20 +441,21 @@ fn frozen_normalisations_of_features_agree() {
         for _ in 0..100 {
             network.train_step(x.clone(), aview1(&labels), &mut adam).unwrap();
         }
+        network.use_engine(planned);
         network
-    };
-    let layers = network().layers().len();
+    });
+    let layers = networks[0].layers().len();
     // From the first on, and one kind alone.
     let kinds = [0..4, 1..2, 5..6, 8..9, 9..10];
     for frozen in (0..layers).map(|end| 0..end).chain(kinds) {
-        let [found, expected] = [true, false].map(|planned| {
-            let mut network = network();
+        let [found, expected] = networks.each_mut().map(|network| {
             network.freeze(frozen.clone()).unwrap();
-            network.use_engine(planned);
-            let (x, labels) = batch(&network, 30);
+            let (x, labels) = batch(network, 30);
             let loss = network.gradient(x.clone(), aview1(&labels)).unwrap();
             let scores = network.predict(x).unwrap().iter().copied().collect::<Vec<_>>();
-            (loss, gradients(&network), scores)
+            let results = (loss, gradients(network), scores);
+            network.unfreeze(..).unwrap();
+            results
         });
         assert_near(&[found.0], &[expected.0], 1e-12, &format!("loss, {frozen:?} frozen"));
         assert_near(&found.2, &expected.2, 1e-12, &format!("scores, {frozen:?} frozen"));
