@@ -2,6 +2,8 @@
 
 use pulp::Simd;
 
+use super::output::At;
+use super::panels::{Columns, SideBySide};
 use crate::element::Element;
 use crate::simd::Vector;
 
@@ -50,33 +52,17 @@ pub struct General<'a, T> {
     alpha: T,
     beta: T,
     epilogue: Epilogue<'a, T>,
-    kind: Kind,
-}
-
-/// Which of its steps a [`General`] finish takes: the two plain ones are most products, and need no arithmetic.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// C = A·B.
-    Store,
-    /// C += A·B.
-    Accumulate,
-    /// Anything else.
-    Scale,
 }
 
 impl<'a, T: Element> General<'a, T> {
     pub(crate) fn new(alpha: T, beta: T, epilogue: Epilogue<'a, T>) -> Self {
-        let unscaled = alpha == T::one() && matches!(epilogue.bias, Bias::None) && !epilogue.relu;
-        let kind = match () {
-            _ if unscaled && beta == T::zero() => Kind::Store,
-            _ if unscaled && beta == T::one() => Kind::Accumulate,
-            _ => Kind::Scale,
-        };
-        Self { alpha, beta, epilogue, kind }
+        Self { alpha, beta, epilogue }
     }
 
-    pub(super) fn kind(&self) -> Kind {
-        self.kind
+    /// Whether C is A·B and nothing else.
+    pub(super) fn is_plain(&self) -> bool {
+        let Epilogue { bias, relu } = self.epilogue;
+        [self.alpha, self.beta] == [T::one(), T::zero()] && matches!(bias, Bias::None) && !relu
     }
 
     pub(super) fn bias(&self) -> Bias<'a, T> {
@@ -113,37 +99,77 @@ impl<'a, T: Element> General<'a, T> {
         self.beta != T::zero()
     }
 
-    /// The register to store at element (row, col) of C, whose sums are `sums`, whatever the kind.
+    /// Stores a tile of C whose sums are `sums`. Each step is a pass over the tile, so that its branch is one a tile.
     ///
     /// # Safety
-    /// - Where [`General::reads_c`], `c` must be valid for reading a register.
-    /// - `row` must lie within C; `col` and the register after it within the columns a bias is long enough for.
+    /// - The tile must be valid for writing, and for reading where [`General::reads_c`], and no other thread may touch it.
+    /// - Its rows must lie within C, its columns to the end of the last register within those a bias is long enough for.
     #[inline(always)]
-    pub(super) unsafe fn finish<S: Simd>(
+    pub(super) unsafe fn store_tile<S: Simd, C: Columns, const R: usize, const V: usize>(
         &self,
         simd: S,
-        sums: Vector<T, S>,
-        c: *const T,
-        row: usize,
-        col: usize,
-    ) -> Vector<T, S> {
-        let mut value = sums * Vector::splat(simd, self.alpha);
-        if self.reads_c() {
-            // SAFETY: the caller's promise.
-            let c = unsafe { Vector::load_ptr(simd, c) };
-            value = c.mul_add(Vector::splat(simd, self.beta), value);
+        mut sums: [[Vector<T, S>; V]; R],
+        at: At<T, C>,
+    ) {
+        let lanes = Vector::<T, S>::len();
+        macro_rules! each_register {
+            (|$sum:ident, $i:ident, $j:ident| $body:expr) => {
+                for ($i, sums) in sums.iter_mut().enumerate() {
+                    for ($j, $sum) in sums.iter_mut().enumerate() {
+                        $body;
+                    }
+                }
+            };
         }
-        // SAFETY: row and col are within C and its padded columns, and the bias has been checked
-        // (and padded) to be as long.
+        if self.alpha != T::one() {
+            let alpha = Vector::splat(simd, self.alpha);
+            each_register!(|sum, _i, _j| *sum = *sum * alpha);
+        }
+        if self.reads_c() {
+            let beta = Vector::splat(simd, self.beta);
+            // SAFETY: the tile's registers, the caller's promise.
+            each_register!(|sum, i, j| *sum =
+                unsafe { Vector::load_ptr(simd, at.register(i, j, lanes)).mul_add(beta, *sum) });
+        }
+        // SAFETY: rows and columns that the bias is long enough for, the caller's promise.
         unsafe {
             match self.epilogue.bias {
                 Bias::None => {}
-                Bias::PerRow(bias) => value = value + Vector::splat(simd, *bias.as_ptr().add(row)),
+                Bias::PerRow(bias) => {
+                    let bias = bias.as_ptr().add(at.row);
+                    each_register!(|sum, i, _j| *sum = *sum + Vector::splat(simd, *bias.add(i)));
+                }
                 Bias::PerColumn(bias) => {
-                    value = value + Vector::load_ptr(simd, bias.as_ptr().add(col));
+                    let bias = bias.as_ptr().add(at.col);
+                    each_register!(
+                        |sum, _i, j| *sum = *sum + Vector::load_ptr(simd, bias.add(j * lanes))
+                    );
                 }
             }
         }
-        if self.epilogue.relu { value.relu() } else { value }
+        if self.epilogue.relu {
+            each_register!(|sum, _i, _j| *sum = sum.relu());
+        }
+        // SAFETY: the tile's registers, the caller's promise.
+        each_register!(|sum, i, j| unsafe { sum.store_ptr(at.register(i, j, lanes)) });
+    }
+
+    /// Stores the register at element (row, col) of C, which is at `c`.
+    ///
+    /// # Safety
+    /// As [`General::store_tile`] of a tile of one register.
+    #[inline(always)]
+    pub(super) unsafe fn store<S: Simd>(
+        &self,
+        simd: S,
+        sums: Vector<T, S>,
+        c: *mut T,
+        row: usize,
+        col: usize,
+    ) {
+        let columns = SideBySide::side_by_side(0, 0);
+        let at = At { first_row: c, row_stride: 0, columns, row, col };
+        // SAFETY: the caller's promise.
+        unsafe { self.store_tile(simd, [[sums]], at) }
     }
 }

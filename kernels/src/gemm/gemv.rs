@@ -141,7 +141,7 @@ impl<T: Element> Dots<'_, T> {
                 // SAFETY: an element of C, the caller's promise; its row and column are within a bias.
                 unsafe {
                     let c = self.c.at(row + i, j);
-                    self.finish.finish(Scalar::new(), sum, c, row + i, j).store_ptr(c);
+                    self.finish.store(Scalar::new(), sum, c, row + i, j);
                 }
             }
         }

@@ -7,8 +7,8 @@ use pulp::{Simd, WithSimd};
 
 use super::blocking::Tile;
 use super::epilogue::{Bias, General};
-use super::microkernel::{At, Next, microkernel};
-use super::output::{Output, copy_cells};
+use super::microkernel::{Next, microkernel};
+use super::output::{At, Output, copy_cells};
 use super::panels::{Columns, Panels};
 use crate::arch::Arch;
 use crate::element::Element;

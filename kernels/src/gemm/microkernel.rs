@@ -5,7 +5,8 @@ use std::sync::atomic::{Ordering, compiler_fence};
 use pulp::Simd;
 
 use super::caches::LINE;
-use super::epilogue::{General, Kind};
+use super::epilogue::General;
+use super::output::At;
 use super::panels::{Columns, TileRows, Walk};
 use crate::element::Element;
 use crate::simd::{Mask, Vector, opaque, prefetch, prefetch_to_l2};
@@ -22,18 +23,6 @@ pub(super) const UNROLLED: usize = 4;
 const DEPTH_TO_PREFETCH: usize = 256;
 const TILE_TO_PREFETCH: usize = 12;
 
-/// Where a tile lies in C: rows `row_stride` apart, and a register's worth of columns for each of V.
-#[derive(Clone, Copy)]
-pub(super) struct At<T, C> {
-    pub(super) first_row: *mut T,
-    pub(super) row_stride: isize,
-    /// Where each register begins, from `first_row`.
-    pub(super) columns: C,
-    /// The tile's first row and column within C, for the bias.
-    pub(super) row: usize,
-    pub(super) col: usize,
-}
-
 /// What is read of B after a panel: where that `is_packed`, the panel behind it, of which each of the first [`UNROLLED`] tiles asks
 /// for a part.
 #[derive(Clone, Copy)]
@@ -49,9 +38,7 @@ pub(super) struct Next {
 /// # Safety
 /// - For every depth below `depth`, each address of `a` must be valid for reading an element, and each of `b` for reading a
 ///   register (or its lanes of `mask`).
-/// - The tile must be valid for writing (and, where `finish` reads C, for reading), and no other thread may
-///   touch it.
-/// - `at.row` and `at.col` must satisfy [`General::finish`].
+/// - The tile at `at` must be as [`General::store_tile`] asks.
 #[inline(always)]
 pub(super) unsafe fn microkernel<
     T: Element,
@@ -69,37 +56,16 @@ pub(super) unsafe fn microkernel<
     at: At<T, C>,
     finish: &General<'_, T>,
 ) {
-    let lanes = Vector::<T, S>::len();
     // SAFETY: the caller's promise.
-    let sums: [[_; V]; R] = unsafe {
-        match a {
+    unsafe {
+        let sums: [[_; V]; R] = match a {
             TileRows::Neighbours(a) => {
                 add_up::<_, _, _, _, R, V, CUT>(simd, mask, depth, a, b, next)
             }
             TileRows::Rows(a) => add_up::<_, _, _, _, R, V, CUT>(simd, mask, depth, a, b, next),
             TileRows::Other(a) => add_up::<_, _, _, _, R, V, CUT>(simd, mask, depth, a, b, next),
-        }
-    };
-    // One branch a tile, so that the plain kinds cost neither arithmetic nor kernels of their own.
-    macro_rules! each_register {
-        (|$sum:ident, $c:ident, $row:ident, $col:ident| $value:expr) => {
-            for (i, sums) in sums.into_iter().enumerate() {
-                let first = at.first_row.wrapping_offset(i as isize * at.row_stride);
-                for (j, $sum) in sums.into_iter().enumerate() {
-                    let ($row, $col) = (at.row + i, at.col + j * lanes);
-                    // SAFETY: row i and register j of the tile, the caller's promise.
-                    unsafe {
-                        let $c = first.add(at.columns.at(j, lanes));
-                        $value.store_ptr($c);
-                    }
-                }
-            }
         };
-    }
-    match finish.kind() {
-        Kind::Store => each_register!(|sum, c, _row, _col| sum),
-        Kind::Accumulate => each_register!(|sum, c, _row, _col| sum + Vector::load_ptr(simd, c)),
-        Kind::Scale => each_register!(|sum, c, row, col| finish.finish(simd, sum, c, row, col)),
+        finish.store_tile(simd, sums, at);
     }
 }
 

@@ -4,7 +4,7 @@
 use pulp::{Scalar, Simd, WithSimd};
 
 use super::driver::TASK_WORK;
-use super::epilogue::{General, Kind};
+use super::epilogue::General;
 use super::output::Output;
 use crate::arch::Arch;
 use crate::element::Element;
@@ -69,7 +69,7 @@ impl<T: Element> WithSimd for Rows<'_, T> {
                         a.mul_add(Vector::load_ptr(simd, row.at(0, $col)), Vector::zero(simd))
                     };
                 }
-                if finish.kind() == Kind::Store {
+                if finish.is_plain() {
                     for col in (0..last).step_by(lanes) {
                         products!(col).store_ptr(c.at(i, col));
                     }
@@ -81,14 +81,14 @@ impl<T: Element> WithSimd for Rows<'_, T> {
                 }
                 for col in (0..last).step_by(lanes) {
                     let c = c.at(i, col);
-                    finish.finish(simd, products!(col), c, i, col).store_ptr(c);
+                    finish.store(simd, products!(col), c, i, col);
                 }
                 for col in last..n {
                     let one = Scalar::new();
                     let b = Vector::splat(one, *row.at(0, col));
                     let sum = Vector::splat(one, scale).mul_add(b, Vector::zero(one));
                     let c = c.at(i, col);
-                    finish.finish(one, sum, c, i, col).store_ptr(c);
+                    finish.store(one, sum, c, i, col);
                 }
             }
         }

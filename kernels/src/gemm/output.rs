@@ -4,6 +4,7 @@ use std::mem::MaybeUninit;
 
 use pulp::{Simd, WithSimd};
 
+use super::panels::Columns;
 use crate::element::Element;
 use crate::simd::{MAX_LANES, Mask, Vector};
 
@@ -36,6 +37,27 @@ impl<T: Copy> Output<T> {
     /// The same from (row, col) on.
     pub(super) fn from(self, row: usize, col: usize) -> Self {
         Self { start: self.at(row, col), ..self }
+    }
+}
+
+/// Where a tile lies in C: rows `row_stride` apart, and a register's worth of columns for each of V.
+#[derive(Clone, Copy)]
+pub(super) struct At<T, C> {
+    pub(super) first_row: *mut T,
+    pub(super) row_stride: isize,
+    /// Where each register begins, from `first_row`.
+    pub(super) columns: C,
+    /// The tile's first row and column within C, for the bias.
+    pub(super) row: usize,
+    pub(super) col: usize,
+}
+
+impl<T, C: Columns> At<T, C> {
+    /// The address of register `j` of row `i`.
+    #[inline(always)]
+    pub(super) fn register(&self, i: usize, j: usize, lanes: usize) -> *mut T {
+        let row = self.first_row.wrapping_offset(i as isize * self.row_stride);
+        row.wrapping_add(self.columns.at(j, lanes))
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) unsafe fn compute<T: Element>(
             // SAFETY: an element of C, the caller's promise; its column is within a bias.
             unsafe {
                 let c = c.at(0, column);
-                finish.finish(Scalar::new(), sum, c, 0, column).store_ptr(c);
+                finish.store(Scalar::new(), sum, c, 0, column);
             }
         }
     });

@@ -76,11 +76,11 @@ impl<T: Element> WithSimd for AddBlocks<'_, T> {
                 unsafe {
                     for col in (0..in_registers).step_by(lanes) {
                         let (c, sums) = (c.at(row, col), Vector::load(simd, &sums[col..]));
-                        finish.finish(simd, sums, c, row, col).store_ptr(c);
+                        finish.store(simd, sums, c, row, col);
                     }
                     for (col, &sum) in sums.iter().enumerate().skip(in_registers) {
                         let (c, sum) = (c.at(row, col), Vector::splat(Scalar::new(), sum));
-                        finish.finish(Scalar::new(), sum, c, row, col).store_ptr(c);
+                        finish.store(Scalar::new(), sum, c, row, col);
                     }
                 }
             }
