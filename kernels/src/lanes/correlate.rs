@@ -114,36 +114,6 @@ pub(super) struct Finish<'a, T> {
     pub(super) mask: Option<&'a [T]>,
 }
 
-impl<T: Element> Finish<'_, T> {
-    /// What is stored of a sum of output `channel`, at `at` in the output.
-    ///
-    /// # Safety
-    /// - The channel must have a bias, and the mask a register at `at`.
-    #[inline(always)]
-    pub(super) unsafe fn apply<S: Simd>(
-        &self,
-        simd: S,
-        mut sum: Vector<T, S>,
-        channel: usize,
-        at: usize,
-    ) -> Vector<T, S> {
-        // SAFETY: the caller's promise.
-        unsafe {
-            if let Some(bias) = self.bias {
-                sum = sum + Vector::splat(simd, *bias.as_ptr().add(channel));
-            }
-            if self.relu {
-                sum = sum.relu();
-            }
-            if let Some(mask) = self.mask {
-                let zero = Vector::zero(simd);
-                sum = Vector::load_ptr(simd, mask.as_ptr().add(at)).le(zero).select(zero, sum);
-            }
-        }
-        sum
-    }
-}
-
 /// A correlation of one lane group.
 #[derive(Clone, Copy)]
 pub(super) struct Correlate<'a, T> {
@@ -291,7 +261,7 @@ impl<T: Element> Correlate<'_, T> {
                 }
             }
         }
-        // As [`Finish::apply`], but by one branch for all sums: with theirs, they would live in memory (a quarter of the speed).
+        // One branch for all sums: with theirs, they would live in memory (a quarter of the speed).
         let zero = Vector::zero(simd);
         let y = self.y.0.wrapping_add(channel * y_stride);
         for c in 0..C {

@@ -208,8 +208,8 @@ impl Winograd {
         let [v_position, m_position] = [inputs, outputs].map(|planes| apart(planes * row));
         let lens = [PAIR_POSITIONS * v_position, POSITIONS * m_position];
         with_scratch_in_parts(lens, |[v, m]: [&mut [T]; 2]| {
-            let strides = [input[0] * input[1] * lanes, lanes];
-            let from = Planes { start: x.as_ptr(), count: inputs, strides, size: input, pad };
+            let stride = input[0] * input[1] * lanes;
+            let from = Planes { start: x.as_ptr(), count: inputs, stride, size: input, pad };
             for pair in 0..PAIRS {
                 let to = Tiles { start: v.as_mut_ptr(), strides: [v_position, row, lanes] };
                 let transform = Transform::Input;
@@ -324,7 +324,7 @@ impl Winograd {
                         let from = Planes {
                             start: turned[number * turned_plane..].as_ptr(),
                             count: lanes,
-                            strides: [lanes, register],
+                            stride: lanes,
                             size: [bottom - top, width],
                             pad: [pad[0] + top, pad[1]],
                         };
@@ -341,7 +341,7 @@ impl Winograd {
                     let from = Planes {
                         start: dy.as_ptr(),
                         count: outputs,
-                        strides: [output[0] * output[1] * lanes, lanes],
+                        stride: output[0] * output[1] * lanes,
                         size: output,
                         pad: [0; 2],
                     };

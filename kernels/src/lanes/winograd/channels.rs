@@ -90,9 +90,8 @@ impl Winograd {
         let v_len = POSITIONS * planes * plane;
         let lens = [v_len, POSITIONS * REGISTERS * plane];
         with_scratch_in_parts(lens, |[v, m]: [&mut [T]; 2]| {
-            let strides = [input[0] * input[1] * lanes, lanes];
-            let from =
-                Planes { start: sample.x.as_ptr(), count: planes, strides, size: input, pad };
+            let stride = input[0] * input[1] * lanes;
+            let from = Planes { start: sample.x.as_ptr(), count: planes, stride, size: input, pad };
             for (pair, v) in v.chunks_exact_mut(v_len / PAIRS).enumerate() {
                 let to = Tiles { start: v.as_mut_ptr(), strides: [planes * plane, plane, lanes] };
                 let transform = Transform::Input;

@@ -13,7 +13,8 @@ use crate::arch::Arch;
 use crate::element::Element;
 use crate::lanes::correlate::Finish;
 use crate::parallel::Start;
-use crate::simd::{MAX_LANES, Vector};
+use crate::simd::{Vector, opaque};
+use crate::workspace::with_scratch;
 
 /// Sides of a tile of the output, of a filter (and its cells) and of the input that a tile sees.
 pub(super) const TILE: usize = 4;
@@ -217,13 +218,13 @@ fn filter_gradient_2<T: Element, S: Simd>(u: [Vector<T, S>; SIDE]) -> [Vector<T,
     [zero + even, odd, infinity + even]
 }
 
-/// Planes that lie apart, each padded by zeros: a register for each element.
+/// Planes that lie apart, each padded by zeros: a register for each element, from column to column as [`Transform::column`] says.
 #[derive(Clone, Copy)]
 pub(super) struct Planes<T> {
     pub(super) start: *const T,
     pub(super) count: usize,
-    /// Elements from plane to plane and from column to column.
-    pub(super) strides: [usize; 2],
+    /// Elements from plane to plane.
+    pub(super) stride: usize,
     /// Rows and columns.
     pub(super) size: [usize; 2],
     pub(super) pad: [usize; 2],
@@ -247,6 +248,17 @@ pub(super) enum Transform {
     OutputGradient,
 }
 
+impl Transform {
+    /// Elements from column to column of its planes: those of the input for the gradient by the weights are turned, and take turns.
+    #[inline(always)]
+    fn column(self, lanes: usize) -> usize {
+        match self {
+            Self::Input | Self::OutputGradient => lanes,
+            Self::WeightInput => lanes * lanes,
+        }
+    }
+}
+
 /// Takes rows of tiles to a pair of rows of their positions.
 #[derive(Clone, Copy)]
 pub(super) struct ToPositions<T> {
@@ -263,39 +275,54 @@ impl<T: Element> ToPositions<T> {
     /// # Safety
     /// - The planes must be valid for reading, the places of all tiles for writing registers of `arch`; nobody else may touch these.
     pub(super) unsafe fn run(self, arch: Arch) {
-        struct Run<T>(ToPositions<T>);
-        impl<T: Element> WithSimd for Run<T> {
+        struct Run<'a, T>(ToPositions<T>, &'a [T]);
+        impl<T: Element> WithSimd for Run<'_, T> {
             type Output = ();
 
             #[inline(always)]
             fn with_simd<S: Simd>(self, simd: S) {
+                let Self(tiles, zeros) = self;
                 macro_rules! pairs {
-                    ($columns:ty, $rows:ty: $($pair:literal)*) => {
-                        match self.0.pair {
-                            // SAFETY: promised to `run`, which alone makes a Run.
-                            $($pair => unsafe { self.0.tiles::<$columns, $rows, S, $pair>(simd) },)*
+                    ($columns:ty, $rows:ty, $transform:ident: $($pair:literal)*) => {{
+                        // A constant, so that rows are pointers and their columns are offsets in the instructions.
+                        let column = Transform::$transform.column(Vector::<T, S>::len());
+                        match tiles.pair {
+                            $($pair => {
+                                // SAFETY: promised to `run`, which alone makes a Run.
+                                unsafe { tiles.run_pair::<$columns, $rows, S, $pair>(simd, column, zeros) }
+                            })*
                             _ => unreachable!("a tile has three pairs"),
                         }
-                    };
+                    }};
                 }
-                match self.0.transform {
-                    Transform::Input => pairs!(Input, Input: 0 1 2),
-                    Transform::WeightInput => pairs!(Input, Input2: 0 1 2),
-                    Transform::OutputGradient => pairs!(OutputGradient, OutputGradient2: 0 1 2),
+                match tiles.transform {
+                    Transform::Input => pairs!(Input, Input, Input: 0 1 2),
+                    Transform::WeightInput => pairs!(Input, Input2, WeightInput: 0 1 2),
+                    Transform::OutputGradient => {
+                        pairs!(OutputGradient, OutputGradient2, OutputGradient: 0 1 2)
+                    }
                 }
             }
         }
-        arch.dispatch(Run(self));
+        let Planes { size: [_, width], .. } = self.from;
+        with_scratch(width * self.transform.column(arch.lanes::<T>()), |zeros: &mut [T]| {
+            zeros.fill(T::zero());
+            arch.dispatch(Run(self, zeros));
+        });
     }
 
-    /// By the transform X of columns and Y of rows.
+    /// By the transform X of columns, which are `column` elements apart, and Y of rows; `zeros` is a row of them.
     ///
     /// # Safety
     /// As [`ToPositions::run`].
     #[inline(always)]
-    unsafe fn tiles<X: OfTiles, Y: OfTiles, S: Simd, const PAIR: usize>(&self, simd: S) {
+    unsafe fn run_pair<X: OfTiles, Y: OfTiles, S: Simd, const PAIR: usize>(
+        &self,
+        simd: S,
+        column: usize,
+        zeros: &[T],
+    ) {
         let Planes { pad: [_, pad], size: [_, width], .. } = self.from;
-        let zeros = [T::zero(); MAX_LANES];
         let [position, plane_stride, stride] = self.to.strides;
         // Columns that a tile shares with the next.
         let shared = Y::SEEN - Y::STEP;
@@ -305,7 +332,7 @@ impl<T: Element> ToPositions<T> {
         for plane in 0..self.from.count {
             let mut to = self.to.start.wrapping_add(plane * plane_stride);
             for tile_row in self.rows[0]..self.rows[1] {
-                let rows = self.from.rows::<X>(plane, tile_row, &zeros);
+                let rows = self.from.rows::<X>(plane, tile_row, column, zeros);
                 let mut columns = [[Vector::zero(simd); SIDE]; 2];
                 macro_rules! column {
                     ($column:ident, $x:expr, $inside:literal) => {
@@ -350,29 +377,33 @@ impl<T: Element> ToPositions<T> {
 }
 
 impl<T: Element> Planes<T> {
-    /// The rows of what a row of tiles sees of a plane; `zeros` for those outside.
+    /// The rows of what a row of tiles sees of a plane, their columns `column` elements apart; `zeros` for those outside.
     #[inline(always)]
-    fn rows<X: OfTiles>(&self, plane: usize, tile_row: usize, zeros: &[T]) -> PlaneRows<T> {
+    fn rows<X: OfTiles>(
+        &self,
+        plane: usize,
+        tile_row: usize,
+        column: usize,
+        zeros: &[T],
+    ) -> PlaneRows<T> {
         let [height, width] = self.size;
-        let start = self.start.wrapping_add(plane * self.strides[0]);
-        let mut rows = PlaneRows { rows: [zeros.as_ptr(); SIDE], strides: [0; SIDE], width };
+        let start = self.start.wrapping_add(plane * self.stride);
+        let mut rows = [zeros.as_ptr(); SIDE];
         for i in 0..X::SEEN {
             let y = (X::STEP * tile_row + i).wrapping_sub(self.pad[0]);
             if y < height {
-                rows.rows[i] = start.wrapping_add(y * width * self.strides[1]);
-                rows.strides[i] = self.strides[1];
+                rows[i] = start.wrapping_add(y * width * column);
             }
         }
-        rows
+        PlaneRows { rows, column, width }
     }
 }
 
-/// Rows of a plane that is 0 around its `width` columns.
+/// Rows of a plane that is 0 around its `width` columns, which are `column` elements apart.
 #[derive(Clone, Copy)]
 struct PlaneRows<T> {
     rows: [*const T; SIDE],
-    /// Elements from column to column: none in a row of zeros, which is one register.
-    strides: [usize; SIDE],
+    column: usize,
     width: usize,
 }
 
@@ -387,15 +418,15 @@ impl<T: Element> PlaneRows<T> {
         simd: S,
         x: usize,
     ) -> [Vector<T, S>; SIDE] {
-        let mut column = [Vector::zero(simd); SIDE];
+        let mut registers = [Vector::zero(simd); SIDE];
         if INSIDE || x < self.width {
             for i in 0..X::SEEN {
-                let from = self.rows[i].wrapping_add(x * self.strides[i]);
+                let from = self.rows[i].wrapping_add(x * self.column);
                 // SAFETY: the caller's promise.
-                column[i] = unsafe { Vector::load_ptr(simd, from) };
+                registers[i] = unsafe { Vector::load_ptr(simd, from) };
             }
         }
-        column
+        registers
     }
 }
 
@@ -442,32 +473,51 @@ impl<T: Element> FromPositions<'_, T> {
         let lanes = Vector::<T, S>::len();
         for channel in channels[0]..channels[1] {
             let plane = channel * height * width * lanes;
+            let zero = Vector::zero(simd);
+            let bias = finish.bias.map_or(zero, |bias| Vector::splat(simd, bias[channel]));
             let mut m = self.m.wrapping_add((channel - channels[0]) * self.strides[1]);
             for row in rows[0]..rows[1] {
                 macro_rules! half {
-                    ($half:literal, $column:expr, $exists:expr) => {
-                        // SAFETY: the caller's promise.
-                        let tile = unsafe { output::<T, S, $half>(simd, m, self.strides[0]) };
-                        for i in 0..TILE {
-                            for j in 0..2 {
-                                let (y, x) = (TILE * row + i, TILE * $column + 2 * j + $half);
-                                if $exists(y, x) {
-                                    let at = plane + (y * width + x) * lanes;
-                                    // SAFETY: inside the channel's plane.
-                                    unsafe {
-                                        let value = finish.apply(simd, tile[i][j], channel, at);
-                                        value.store_ptr(to.0.add(at));
+                    ($half:literal, $column:expr, $exists:expr) => {{
+                        let mut tile = output::<T, S, $half>(simd, m, self.strides[0]);
+                        macro_rules! each {
+                            (|$value:ident, $at:ident| $body:expr) => {
+                                for i in 0..TILE {
+                                    for j in 0..2 {
+                                        let (y, x) = (TILE * row + i, TILE * $column + 2 * j + $half);
+                                        if $exists(y, x) {
+                                            let $value = &mut tile[i][j];
+                                            let $at = plane + (y * width + x) * lanes;
+                                            $body;
+                                        }
                                     }
                                 }
-                            }
+                            };
                         }
-                    };
+                        // Passes over the tile, so that their branches are one a tile and it stays in registers.
+                        if finish.bias.is_some() {
+                            each!(|value, _at| *value = *value + bias);
+                        }
+                        if finish.relu {
+                            each!(|value, _at| *value = value.relu());
+                        }
+                        if let Some(mask) = finish.mask {
+                            each!(|value, at| {
+                                let y = Vector::load_ptr(simd, mask.as_ptr().add(at));
+                                *value = y.le(zero).select(zero, *value);
+                            });
+                        }
+                        each!(|value, at| value.store_ptr(to.0.add(at)));
+                    }};
                 }
                 macro_rules! tiles {
                     ($columns:expr, $exists:expr) => {
                         for column in $columns {
-                            half!(0, column, $exists);
-                            half!(1, column, $exists);
+                            // SAFETY: the caller's promise; what is read and stored lies inside the channel's plane.
+                            unsafe {
+                                half!(0, column, $exists);
+                                half!(1, column, $exists);
+                            }
                             m = m.wrapping_add(lanes);
                         }
                     };
@@ -492,12 +542,14 @@ pub(super) unsafe fn output<T: Element, S: Simd, const HALF: usize>(
     stride: usize,
 ) -> [[Vector<T, S>; 2]; TILE] {
     let mut columns = [[Vector::zero(simd); SIDE]; 2];
+    let mut m = m;
     for i in 0..SIDE {
         let mut row = [Vector::zero(simd); SIDE];
         for j in 0..SIDE {
             // SAFETY: the caller's promise.
-            row[j] = unsafe { Vector::load_ptr(simd, m.wrapping_add((SIDE * i + j) * stride)) };
+            row[j] = unsafe { Vector::load_ptr(simd, m.wrapping_add(j * stride)) };
         }
+        m = opaque(m.wrapping_add(SIDE * stride));
         let row = outputs::<T, S, HALF>(row);
         columns[0][i] = row[0];
         columns[1][i] = row[1];
