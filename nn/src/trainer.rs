@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::data::{Augmentation, Dataset};
-use crate::networks::{IntoTensor, Sequential};
+use crate::networks::Sequential;
 use crate::optimizers::Optimizer;
 use crate::{Element, Error, Result, Tensor};
 
@@ -37,7 +37,7 @@ impl<T: Element> Samples<T> for Dataset {
 
     fn batch(&self, indices: &[usize]) -> Result<(Tensor<T>, Vec<usize>)> {
         let (images, labels) = Dataset::batch(self, indices)?;
-        Ok((images.into_tensor(), labels.to_vec()))
+        Ok((images.into_dyn().into_shared(), labels.to_vec()))
     }
 }
 
@@ -352,7 +352,7 @@ impl Trainer {
         let images = x.view().into_dimensionality::<Ix4>().map_err(|_| {
             Error::shape("augmentation", x.shape(), "images (N, channels, height, width)")
         })?;
-        Ok(augmentation.apply(images, self.seed, step)?.into_tensor())
+        Ok(augmentation.apply(images, self.seed, step)?.into_dyn().into_shared())
     }
 }
 

@@ -22,6 +22,7 @@ use std::ops::Range;
 
 use crate::kernels::lanes;
 use crate::layers::{Layer, Mode};
+use crate::networks::Batch;
 use crate::tensor::{Recycled, contiguous, elements, elements_mut};
 use crate::{Element, Error, Result, Tensor};
 use plan::Plan;
@@ -67,6 +68,8 @@ struct Fused<T> {
     way: Way<T>,
     /// The shape of a sample that arrives.
     input_shape: Vec<usize>,
+    /// The last input, where the way back needs it and it is not the network's.
+    x: Option<Tensor<T>>,
     outputs: Recycled<T>,
     input_gradients: Recycled<T>,
 }
@@ -95,7 +98,7 @@ struct Ways {
 impl<T: Element> Fused<T> {
     fn new(way: Way<T>, input_shape: Vec<usize>) -> Self {
         let (outputs, input_gradients) = (Recycled::default(), Recycled::default());
-        Self { way, input_shape, outputs, input_gradients }
+        Self { way, input_shape, x: None, outputs, input_gradients }
     }
 
     fn layers(&self) -> &Range<usize> {
@@ -120,27 +123,25 @@ impl<T: Element> Fused<T> {
         layers: &mut [Box<dyn Layer<T>>],
         version: u64,
         mode: Mode,
-        x: Tensor<T>,
+        x: &Batch<'_, T>,
     ) -> Result<Tensor<T>> {
-        let x = contiguous(x);
         let y_shape = shape(x.shape()[0], self.output_shape());
         let mut y = self.outputs.take(&y_shape);
-        let to = elements_mut(&mut y);
+        let (x, to) = (x.elements(), elements_mut(&mut y));
         match &mut self.way {
-            Way::Channels(plan, memory) => {
-                channels::forward(plan, layers, version, memory, elements(&x), to)?
-            }
-            Way::Lanes(plan, memory) => run::forward(plan, layers, memory, mode, elements(&x), to)?,
+            Way::Channels(plan, memory) => channels::forward(plan, layers, version, memory, x, to)?,
+            Way::Lanes(plan, memory) => run::forward(plan, layers, memory, mode, x, to)?,
             Way::Rows(plan, memory) => rows::forward(plan, layers, version, memory, mode, x, to)?,
         }
         self.outputs.keep(&y);
         Ok(y)
     }
 
-    /// The gradient by the input; none where no layer before this segment learns.
+    /// The gradient by the input; none where no layer before this segment learns. `batch` is the network's input.
     fn backward(
         &mut self,
         layers: &mut [Box<dyn Layer<T>>],
+        batch: &Batch<'_, T>,
         dy: Tensor<T>,
         first: usize,
     ) -> Result<Option<Tensor<T>>> {
@@ -152,7 +153,10 @@ impl<T: Element> Fused<T> {
         match &mut self.way {
             Way::Channels(..) => return Err(Error::NoForward("Sequential")),
             Way::Lanes(plan, memory) => run::backward(plan, layers, memory, dy, first, to)?,
-            Way::Rows(plan, memory) => rows::backward(plan, layers, memory, dy, first, to)?,
+            Way::Rows(plan, memory) => {
+                let x = self.x.as_ref().map_or_else(|| batch.elements(), elements);
+                rows::backward(plan, layers, memory, x, dy, first, to)?
+            }
         }
         if let Some(dx) = &dx {
             self.input_gradients.keep(dx);
@@ -256,10 +260,10 @@ impl<T: Element> Engine<T> {
         &mut self,
         layers: &mut Versioned<T>,
         input: &[usize],
-        mut x: Tensor<T>,
+        batch: &Batch<'_, T>,
         mode: Mode,
     ) -> Result<Tensor<T>> {
-        let (samples, lanes) = (x.shape()[0], lanes::count::<T>()?);
+        let (samples, lanes) = (batch.shape()[0], lanes::count::<T>()?);
         let predicts = mode == Mode::Test;
         let (version, layers) = match predicts {
             true => layers.for_prediction(),
@@ -277,22 +281,30 @@ impl<T: Element> Engine<T> {
                 self.planned.insert(0, Planned { samples, lanes, predicts, segments });
             }
         }
-        for segment in &mut self.planned[0].segments {
-            x = match segment {
+        let mut x = batch.clone();
+        for (number, segment) in self.planned[0].segments.iter_mut().enumerate() {
+            let y = match segment {
                 Segment::Layers(range) => layers[range.clone()]
                     .iter_mut()
-                    .try_fold(x, |x, layer| layer.forward(x, mode))?,
-                Segment::Fused(fused) => fused.forward(layers, version, mode, x)?,
+                    .try_fold(x.into_tensor(), |x, layer| layer.forward(x, mode))?,
+                Segment::Fused(fused) => {
+                    let y = fused.forward(layers, version, mode, &x)?;
+                    let is_kept = number > 0 && !predicts && matches!(fused.way, Way::Rows(..));
+                    fused.x = is_kept.then(|| x.into_tensor());
+                    y
+                }
             };
+            x = Batch::Tensor(contiguous(y));
         }
-        Ok(x)
+        Ok(x.into_tensor())
     }
 
-    /// Leaves the gradients in the parameters: of the last forward pass, which must have been one of training. Layers before
-    /// `first`, the first that learns, get none.
+    /// Leaves the gradients in the parameters: of the last forward pass, which must have been one of training, of `batch`. Layers
+    /// before `first`, the first that learns, get none.
     pub(crate) fn backward(
         &mut self,
         layers: &mut [Box<dyn Layer<T>>],
+        batch: &Batch<'_, T>,
         mut dout: Tensor<T>,
         first: usize,
     ) -> Result<()> {
@@ -315,7 +327,7 @@ impl<T: Element> Engine<T> {
                     if fused.layers().end <= first {
                         return Ok(());
                     }
-                    match fused.backward(layers, dout, first)? {
+                    match fused.backward(layers, batch, dout, first)? {
                         Some(dx) => dout = dx,
                         None => return Ok(()),
                     }

@@ -24,8 +24,7 @@ use crate::kernels::{MatMut, MatRef, num_threads};
 use crate::layers::{
     BatchNormalization, Layer, Mode, Operation, Parameter, Statistics, slice, slice_mut,
 };
-use crate::tensor::elements;
-use crate::{Element, Result, Tensor, kernels, shares};
+use crate::{Element, Result, kernels, shares};
 
 /// Samples of a block, at least: with fewer, a tile of a matrix product has too few rows for what it reads of W. Of a longer one,
 /// which reads W less often, where that leaves one for each thread. Blocks at most.
@@ -170,8 +169,6 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) struct Memory<T> {
     matrices: Buffer<T>,
-    /// The last input, where it is needed again.
-    x: Option<Tensor<T>>,
     /// For predictions.
     folded: Folded<T>,
     /// Of each operation that has one.
@@ -183,7 +180,7 @@ pub(super) struct Memory<T> {
 impl<T: Element> Default for Memory<T> {
     fn default() -> Self {
         let (matrices, parts) = (Buffer::new(0), Buffer::new(0));
-        Self { matrices, x: None, folded: Folded::default(), normalized: Vec::new(), parts }
+        Self { matrices, folded: Folded::default(), normalized: Vec::new(), parts }
     }
 }
 
@@ -349,7 +346,7 @@ pub(super) fn forward<T: Element>(
     version: u64,
     memory: &mut Memory<T>,
     mode: Mode,
-    x: Tensor<T>,
+    x: &[T],
     y: &mut [T],
 ) -> kernels::Result<()> {
     if memory.matrices.len() < plan.memory_len {
@@ -368,10 +365,9 @@ pub(super) fn forward<T: Element>(
     }
     let normalized = &mut memory.normalized;
     for_each_normalization(plan, layers, normalized, |own, layer| own.begin(layer, mode));
-    run_forward(plan, layers, memory, mode, elements(&x), y)?;
+    run_forward(plan, layers, memory, mode, x, y)?;
     let normalized = &mut memory.normalized;
     for_each_normalization(plan, layers, normalized, |own, layer| own.end_forward(layer));
-    memory.x = (!plan.predicts).then_some(x);
     Ok(())
 }
 
@@ -524,23 +520,23 @@ fn normalize<T: Element>(
     parts::forward(shape, x, normalized.forward(), op.activation == Activation::Relu, y)
 }
 
-/// From dy, the gradient by the last forward pass's output, to dx, that by its input (empty where a layer of these, `first`, is
-/// the first of the network that learns); leaves the gradients by the weights in the layers.
+/// From dy, the gradient by the output of the last forward pass, that of x, to dx, the one by its input (empty where a layer of these,
+/// `first`, is the first of the network that learns); leaves the gradients by the weights in the layers.
 pub(super) fn backward<T: Element>(
     plan: &Plan,
     layers: &mut [Box<dyn Layer<T>>],
     memory: &mut Memory<T>,
+    x: &[T],
     dy: &[T],
     first: usize,
     dx: &mut [T],
 ) -> Result<()> {
-    if memory.x.is_none() {
+    if memory.matrices.len() < plan.memory_len {
         return Err(crate::Error::NoForward("Affine"));
     }
     run_backward(plan, layers, memory, dy, first, dx)?;
     let normalized = &mut memory.normalized;
     for_each_normalization(plan, layers, normalized, |own, layer| own.end_backward(layer));
-    let x = memory.x.as_ref().map_or(&[][..], elements);
     weight_gradients(plan, layers, &memory.matrices, x, dy)
 }
 

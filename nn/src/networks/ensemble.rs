@@ -1,6 +1,6 @@
 use ndarray::{Array2, ArrayView, Axis, Dimension};
 
-use super::{IntoTensor, Sequential};
+use super::{Batch, Sequential};
 use crate::functions::softmax;
 use crate::kernels::reduce;
 use crate::{Element, Error, Result};
@@ -42,8 +42,8 @@ impl<T: Element> Ensemble<T> {
     ///
     /// # Errors
     /// As [`Sequential::predict`], and [`Error::Shape`] where members have other classes than the first.
-    pub fn predict(&mut self, x: impl IntoTensor<T>) -> Result<Array2<T>> {
-        let x = x.into_tensor();
+    pub fn predict<'a>(&mut self, x: impl Into<Batch<'a, T>>) -> Result<Array2<T>> {
+        let x = x.into();
         let count = T::of(self.members.len() as f64);
         let mut mean: Option<Array2<T>> = None;
         for member in &mut self.members {

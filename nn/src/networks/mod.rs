@@ -2,6 +2,7 @@
 //!
 //! The book's networks are recipes with its numbers as defaults; each builds a [`Sequential`].
 
+mod batch;
 mod book;
 mod builder;
 mod description;
@@ -9,10 +10,11 @@ mod ensemble;
 mod sequential;
 mod summary;
 
+pub use batch::Batch;
 pub use book::{
     Activation, DeepConvNet, MultiLayerNet, MultiLayerNetExtend, SimpleConvNet, TwoLayerNet,
 };
 pub use builder::{Branches, SequentialBuilder};
 pub use description::Description;
 pub use ensemble::Ensemble;
-pub use sequential::{IntoTensor, Sequential};
+pub use sequential::Sequential;

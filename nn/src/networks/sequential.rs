@@ -1,42 +1,17 @@
 use std::collections::HashMap;
 use std::ops::RangeBounds;
 
-use ndarray::{Array, Array2, ArrayD, ArrayView, Dimension, Ix2};
+use ndarray::{Array2, ArrayD, ArrayView, Dimension, Ix2};
 
-use super::SequentialBuilder;
+use super::{Batch, SequentialBuilder};
 use crate::engine::{Engine, Versioned};
 use crate::functions::Labels;
 use crate::gradient::numerical_gradient;
 use crate::layers::{Layer, Mode, Parameter, Role, SoftmaxWithLoss, learns, slice};
 use crate::optimizers::Optimizer;
-use crate::tensor::{contiguous, elements, reshape};
+use crate::tensor::{contiguous, elements};
 use crate::trainer::accuracy;
 use crate::{Element, Error, Result, Tensor, kernels};
-
-/// What a network takes as input: an array (moved in), a view (copied), a [`Tensor`] (shared). The first axis is the batch,
-/// the others hold as many elements as the network's input.
-pub trait IntoTensor<T: Element> {
-    /// The tensor.
-    fn into_tensor(self) -> Tensor<T>;
-}
-
-impl<T: Element, D: Dimension> IntoTensor<T> for Array<T, D> {
-    fn into_tensor(self) -> Tensor<T> {
-        self.into_dyn().into_shared()
-    }
-}
-
-impl<T: Element, D: Dimension> IntoTensor<T> for ArrayView<'_, T, D> {
-    fn into_tensor(self) -> Tensor<T> {
-        self.to_owned().into_tensor()
-    }
-}
-
-impl<T: Element> IntoTensor<T> for Tensor<T> {
-    fn into_tensor(self) -> Tensor<T> {
-        self
-    }
-}
 
 /// Layers one after another, and softmax with cross-entropy at the end.
 ///
@@ -194,7 +169,7 @@ impl<T: Element> Sequential<T> {
     ///
     /// # Errors
     /// [`Error::Shape`] where x does not hold samples of the network's input.
-    pub fn predict(&mut self, x: impl IntoTensor<T>) -> Result<Array2<T>> {
+    pub fn predict<'a>(&mut self, x: impl Into<Batch<'a, T>>) -> Result<Array2<T>> {
         self.predict_in(x, Mode::Test)
     }
 
@@ -202,8 +177,9 @@ impl<T: Element> Sequential<T> {
     ///
     /// # Errors
     /// As [`Sequential::predict`].
-    pub fn predict_in(&mut self, x: impl IntoTensor<T>, mode: Mode) -> Result<Array2<T>> {
-        let y = self.forward(x.into_tensor(), mode)?;
+    pub fn predict_in<'a>(&mut self, x: impl Into<Batch<'a, T>>, mode: Mode) -> Result<Array2<T>> {
+        let x = self.batch(x)?;
+        let y = self.forward(&x, mode)?;
         let shape = y.shape().to_vec();
         y.into_owned()
             .into_dimensionality::<Ix2>()
@@ -214,7 +190,11 @@ impl<T: Element> Sequential<T> {
     ///
     /// # Errors
     /// As [`Sequential::predict`], and where the labels do not fit.
-    pub fn loss<'a>(&mut self, x: impl IntoTensor<T>, t: impl Into<Labels<'a, T>>) -> Result<T> {
+    pub fn loss<'a>(
+        &mut self,
+        x: impl Into<Batch<'a, T>>,
+        t: impl Into<Labels<'a, T>>,
+    ) -> Result<T> {
         self.loss_in(x, t, Mode::Test)
     }
 
@@ -224,11 +204,12 @@ impl<T: Element> Sequential<T> {
     /// As [`Sequential::loss`].
     pub fn loss_in<'a>(
         &mut self,
-        x: impl IntoTensor<T>,
+        x: impl Into<Batch<'a, T>>,
         t: impl Into<Labels<'a, T>>,
         mode: Mode,
     ) -> Result<T> {
-        self.forward_loss(x.into_tensor(), &t.into(), mode)
+        let x = self.batch(x)?;
+        self.forward_loss(&x, &t.into(), mode)
     }
 
     /// The share of samples whose highest score is their label's.
@@ -249,7 +230,8 @@ impl<T: Element> Sequential<T> {
 
     /// How many samples of a batch have their highest score at their label.
     pub(crate) fn count_correct(&mut self, x: Tensor<T>, labels: &[usize]) -> Result<usize> {
-        let y = contiguous(self.forward(x, Mode::Test)?);
+        let x = self.batch(x)?;
+        let y = contiguous(self.forward(&x, Mode::Test)?);
         let classes = y.shape().last().copied().unwrap_or(0);
         let mut predicted = vec![0; labels.len()];
         kernels::reduce::argmax_rows(elements(&y), classes, &mut predicted)?;
@@ -263,16 +245,15 @@ impl<T: Element> Sequential<T> {
     /// As [`Sequential::loss`].
     pub fn gradient<'a>(
         &mut self,
-        x: impl IntoTensor<T>,
+        x: impl Into<Batch<'a, T>>,
         t: impl Into<Labels<'a, T>>,
     ) -> Result<T> {
-        let t = t.into();
-        let mode = self.train_mode();
-        let loss = self.forward_loss(x.into_tensor(), &t, mode)?;
+        let (x, t, mode) = (self.batch(x)?, t.into(), self.train_mode());
+        let loss = self.forward_loss(&x, &t, mode)?;
         let dout = self.loss.backward(&t)?;
         let first = self.layers.iter().position(|layer| learns(&**layer));
         let first = first.unwrap_or(self.layers.len());
-        self.engine.backward(&mut self.layers, dout, first)?;
+        self.engine.backward(&mut self.layers, &x, dout, first)?;
         if self.weight_decay != 0.0 {
             let decay = T::of(self.weight_decay);
             for (_, parameter) in self.parameters_mut() {
@@ -290,7 +271,7 @@ impl<T: Element> Sequential<T> {
     /// As [`Sequential::gradient`] and [`Optimizer::update`].
     pub fn train_step<'a>(
         &mut self,
-        x: impl IntoTensor<T>,
+        x: impl Into<Batch<'a, T>>,
         t: impl Into<Labels<'a, T>>,
         optimizer: &mut dyn Optimizer<T>,
     ) -> Result<T> {
@@ -309,10 +290,10 @@ impl<T: Element> Sequential<T> {
     /// As [`Sequential::gradient`].
     pub fn numerical_gradient<'a>(
         &mut self,
-        x: impl IntoTensor<T>,
+        x: impl Into<Batch<'a, T>>,
         t: impl Into<Labels<'a, T>>,
     ) -> Result<Vec<(String, ArrayD<T>)>> {
-        let (x, t, mode) = (x.into_tensor(), t.into(), self.train_mode());
+        let (x, t, mode) = (self.batch(x)?, t.into(), self.train_mode());
         let names: Vec<String> = self.parameters().into_iter().map(|(name, _)| name).collect();
         let mut gradients = Vec::new();
         for (index, name) in names.into_iter().enumerate() {
@@ -325,7 +306,7 @@ impl<T: Element> Sequential<T> {
             let gradient = numerical_gradient(
                 |value| {
                     self.parameters_mut()[index].1.value.assign(value);
-                    self.forward_loss(x.clone(), &t, mode)
+                    self.forward_loss(&x, &t, mode)
                 },
                 &mut value,
             );
@@ -341,7 +322,9 @@ impl<T: Element> Sequential<T> {
         Mode::Train { seed: self.seed, step: self.step }
     }
 
-    fn forward(&mut self, x: Tensor<T>, mode: Mode) -> Result<Tensor<T>> {
+    /// Samples of the network's input.
+    fn batch<'a>(&self, x: impl Into<Batch<'a, T>>) -> Result<Batch<'a, T>> {
+        let x = x.into();
         let shape = x.shape();
         let samples = shape.first().copied().unwrap_or(0);
         let sample_len: usize = shape.iter().skip(1).product();
@@ -352,10 +335,14 @@ impl<T: Element> Sequential<T> {
         }
         let mut batch = vec![samples];
         batch.extend(&self.input);
-        self.engine.forward(&mut self.layers, &self.input, reshape(x, &batch), mode)
+        Ok(x.reshaped(&batch))
     }
 
-    fn forward_loss(&mut self, x: Tensor<T>, t: &Labels<'_, T>, mode: Mode) -> Result<T> {
+    fn forward(&mut self, x: &Batch<'_, T>, mode: Mode) -> Result<Tensor<T>> {
+        self.engine.forward(&mut self.layers, &self.input, x, mode)
+    }
+
+    fn forward_loss(&mut self, x: &Batch<'_, T>, t: &Labels<'_, T>, mode: Mode) -> Result<T> {
         let scores = self.forward(x, mode)?;
         Ok(self.loss.forward(scores, t)? + self.penalty()?)
     }

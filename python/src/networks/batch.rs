@@ -2,7 +2,8 @@
 
 use kasoku_nn::Tensor;
 use kasoku_nn::functions::Labels;
-use ndarray::{Array1, Array2, ArrayView, Axis, IxDyn};
+use kasoku_nn::networks::Batch;
+use ndarray::{Array1, Array2, ArrayView, ArrayViewD, Axis, IxDyn};
 use numpy::{
     PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods,
 };
@@ -12,20 +13,38 @@ use pyo3::prelude::*;
 use crate::array::{Float, Input, Shape};
 use crate::error::{Error, Result};
 
-/// The samples of `x` in `rows` (`None`: all), in the network's own type.
-///
-/// # Errors
-/// `TypeError` for what is no number, `ValueError` for a scalar, `IndexError` where there is no such row.
-pub(super) fn samples<T: Float>(x: &Bound<'_, PyAny>, rows: Option<&[usize]>) -> Result<Tensor<T>> {
-    let x = Input::<T>::new(&numbers("x", x)?)?;
-    let view = ArrayView::from_shape(IxDyn(x.shape()), x.slice()?)
-        .map_err(|error| Error::value(error.to_string()))?;
-    if view.ndim() == 0 {
-        return Err(Error::value("x: expected a batch of samples, got a number"));
+/// Samples in the network's own type: NumPy's array where it can be read as it lies, or a copy.
+pub(super) enum Samples<'py, T: Float> {
+    All(Input<'py, T>),
+    Selected(Tensor<T>),
+}
+
+impl<'py, T: Float> Samples<'py, T> {
+    /// The samples of `x` in `rows` (`None`: all).
+    ///
+    /// # Errors
+    /// `TypeError` for what is no number, `ValueError` for a scalar, `IndexError` where there is no such row.
+    pub(super) fn new(x: &Bound<'py, PyAny>, rows: Option<&[usize]>) -> Result<Self> {
+        let x = Input::<T>::new(&numbers("x", x)?)?;
+        let &[count, ..] = x.shape() else {
+            return Err(Error::value("x: expected a batch of samples, got a number"));
+        };
+        let Some(rows) = rows else { return Ok(Self::All(x)) };
+        check_rows("x", rows, count)?;
+        Ok(Self::Selected(view(&x)?.select(Axis(0), rows).into_shared()))
     }
-    let Some(rows) = rows else { return Ok(view.to_owned().into_shared()) };
-    check_rows("x", rows, view.len_of(Axis(0)))?;
-    Ok(view.select(Axis(0), rows).into_shared())
+
+    pub(super) fn batch(&self) -> Result<Batch<'_, T>> {
+        Ok(match self {
+            Self::All(x) => view(x)?.into(),
+            Self::Selected(x) => x.clone().into(),
+        })
+    }
+}
+
+fn view<'a, T: Float>(x: &'a Input<'_, T>) -> Result<ArrayViewD<'a, T>> {
+    ArrayView::from_shape(IxDyn(x.shape()), x.slice()?)
+        .map_err(|error| Error::value(error.to_string()))
 }
 
 /// `object` as an array of real numbers of any type.

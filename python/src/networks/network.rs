@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use std::path::PathBuf;
 
-use super::batch::{Target, samples};
+use super::batch::{Samples, Target};
 use super::block::{Block, Blocks};
 use super::layer::Layer;
 use super::optimizer::{Optimizer, Ruled};
@@ -316,16 +316,18 @@ fn mode<T: Float>(net: &Sequential<T>, train: bool) -> Mode {
 
 impl<T: Ruled> Shared<T> {
     fn predict<'py>(&self, x: &Bound<'py, PyAny>, train: bool) -> Result<Bound<'py, PyAny>> {
-        let samples = samples::<T>(x, None)?;
-        let y = self.read(x.py(), |net| net.predict_in(samples, mode(net, train)))?;
+        let samples = Samples::<T>::new(x, None)?;
+        let batch = samples.batch()?;
+        let y = self.read(x.py(), |net| net.predict_in(batch, mode(net, train)))?;
         Ok(y.into_pyarray(x.py()).into_any())
     }
 
     fn loss(&self, x: &Bound<'_, PyAny>, t: &Bound<'_, PyAny>, train: bool) -> Result<f64> {
-        let samples = samples::<T>(x, None)?;
-        let target = Target::<T>::new(t, samples.shape()[0], self.classes, None)?;
+        let samples = Samples::<T>::new(x, None)?;
+        let batch = samples.batch()?;
+        let target = Target::<T>::new(t, batch.shape()[0], self.classes, None)?;
         let loss =
-            self.read(x.py(), |net| net.loss_in(samples, target.labels(), mode(net, train)))?;
+            self.read(x.py(), |net| net.loss_in(batch, target.labels(), mode(net, train)))?;
         Ok(loss.as_f64())
     }
 
@@ -334,10 +336,11 @@ impl<T: Ruled> Shared<T> {
         x: &Bound<'py, PyAny>,
         t: &Bound<'py, PyAny>,
     ) -> Result<(f64, Bound<'py, PyDict>)> {
-        let samples = samples::<T>(x, None)?;
-        let target = Target::<T>::new(t, samples.shape()[0], self.classes, None)?;
+        let samples = Samples::<T>::new(x, None)?;
+        let batch = samples.batch()?;
+        let target = Target::<T>::new(t, batch.shape()[0], self.classes, None)?;
         let (loss, gradients) = self.read(x.py(), |net| {
-            let loss = net.gradient(samples, target.labels())?;
+            let loss = net.gradient(batch, target.labels())?;
             Ok((loss, copies(net, |parameter| &parameter.grad)))
         })?;
         Ok((loss.as_f64(), self.dict(x.py(), &self.parameters, gradients)?))
@@ -350,8 +353,9 @@ impl<T: Ruled> Shared<T> {
         index: usize,
         elements: std::ops::Range<usize>,
     ) -> Result<Bound<'py, PyAny>> {
-        let samples = samples::<T>(x, None)?;
-        let target = Target::<T>::new(t, samples.shape()[0], self.classes, None)?;
+        let samples = Samples::<T>::new(x, None)?;
+        let batch = samples.batch()?;
+        let target = Target::<T>::new(t, batch.shape()[0], self.classes, None)?;
         let size = self.parameters.get(index).map_or(0, |(_, shape)| shape.iter().product());
         if elements.end > size {
             return Err(Error::value(format!("element {} of {size}", elements.end)));
@@ -366,7 +370,7 @@ impl<T: Ruled> Shared<T> {
                     std::mem::replace(value, change(*value))
                 };
                 let saved = set(net, &|value| value + T::of(shift));
-                let loss = net.loss_in(samples.clone(), target.labels(), mode);
+                let loss = net.loss_in(batch.clone(), target.labels(), mode);
                 set(net, &|_| saved);
                 loss
             };
@@ -388,12 +392,12 @@ impl<T: Ruled> Shared<T> {
         factor: f64,
     ) -> Result<f64> {
         let count = x.len()?;
-        let samples = samples::<T>(x, rows)?;
+        let samples = Samples::<T>::new(x, rows)?;
+        let batch = samples.batch()?;
         let target = Target::<T>::new(t, count, self.classes, rows)?;
         let loss = self.write(x.py(), |net| {
-            optimizer.with(factor, &self.parameters, |rule| {
-                net.train_step(samples, target.labels(), rule)
-            })
+            optimizer
+                .with(factor, &self.parameters, |rule| net.train_step(batch, target.labels(), rule))
         })?;
         Ok(loss.as_f64())
     }
@@ -405,8 +409,9 @@ impl<T: Ruled> Shared<T> {
         rule: Rule,
         states: &[Bound<'_, PyAny>],
     ) -> Result<Option<f64>> {
-        let samples = samples::<T>(x, None)?;
-        let target = Target::<T>::new(t, samples.shape()[0], self.classes, None)?;
+        let samples = Samples::<T>::new(x, None)?;
+        let batch = samples.batch()?;
+        let target = Target::<T>::new(t, batch.shape()[0], self.classes, None)?;
         let mut borrowed = Vec::new();
         for (name, shape) in &self.parameters {
             for state in states {
@@ -421,7 +426,7 @@ impl<T: Ruled> Shared<T> {
             borrowed.iter_mut().map(InOut::slice_mut).collect::<Result<_>>()?;
         let count = states.len() / self.parameters.len().max(1);
         let loss = self.write(x.py(), |net| {
-            let loss = net.gradient(samples, target.labels())?;
+            let loss = net.gradient(batch, target.labels())?;
             for (index, (_, parameter)) in net.parameters_mut().into_iter().enumerate() {
                 let state = &mut states[index * count..][..count];
                 let Parameter { value, grad, frozen, .. } = parameter;
