@@ -109,10 +109,14 @@ pub fn gemm_packed_b<T: Element>(
 ) -> Result<()> {
     let size @ [m, n, k] = check(a.shape(), b.shape, c.shape(), epilogue)?;
     let pool = Pool::for_work(m.saturating_mul(n).saturating_mul(k), PARALLEL_WORK)?;
-    let rows = Dense(a);
+    let (rows, blocking) = (Dense(a), Blocking::of::<T>(b.arch, k));
     let product = Product {
         size,
-        a: if Plan::of_left(a, n) { Operand::Source(&rows) } else { Operand::InPlace(a) },
+        a: if Plan::of_left(a, n, &blocking) {
+            Operand::Source(&rows)
+        } else {
+            Operand::InPlace(a)
+        },
         b: Operand::<T, Dense<'_, T>>::Packed(&b.panels),
         c: Output { start: c.as_mut_ptr(), strides: c.strides() },
         finish: General::new(alpha, beta, epilogue),

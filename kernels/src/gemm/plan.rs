@@ -31,12 +31,13 @@ const DEPTH_TO_TURN_FEW: usize = 16;
 const DEPTH_TO_TURN: usize = 96;
 /// So few lines of L1 for a block's depth that they drive each other out: two sets of 12, at strides of half pages.
 const FEW_LINES: usize = 24;
-/// Columns of C from which A is worth packing wherever its columns are contiguous.
-const COLUMNS_TO_PACK_COLUMNS_OF_A: usize = 256;
+/// Columns of C from which A is worth packing wherever its columns are contiguous, and where its rows drive each other out of L1.
+const COLUMNS_TO_PACK_LINES_OF_A: usize = 256;
 
 impl Plan {
     pub(super) fn of<T: Element>(a: MatRef<'_, T>, b: MatRef<'_, T>, blocking: &Blocking) -> Self {
-        let (pack_a, pack_b) = (Self::of_left(a, b.cols()), Self::of_right(a.rows(), b, blocking));
+        let pack_a = Self::of_left(a, b.cols(), blocking);
+        let pack_b = Self::of_right(a.rows(), b, blocking);
         // Where all of B's block fits L1, A's block need not be large: A and C pass through once.
         let small = Caches::of_machine().l1 / 2;
         let mc = if !pack_a && block_bytes(b, blocking) <= small {
@@ -47,15 +48,19 @@ impl Plan {
         Self { pack_a, pack_b, mc }
     }
 
-    /// Whether A is packed for a product of `n` columns. Where rows are contiguous, never: they are 6 lines at a time, and stay in L2
-    /// from panel to panel. Contiguous columns are as many lines as the block is deep, and asked for ahead as B's are: they are packed
-    /// where they drive each other out of the cache, or where columns of C are many. Where neither is, a line holds one element.
-    pub(super) fn of_left<T: Element>(a: MatRef<'_, T>, n: usize) -> bool {
+    /// Whether A is packed for a product of `n` columns. Contiguous rows are a line each at a time, and stay in L2 from panel to panel:
+    /// they are packed where those of a tile drive each other out of L1 (12 rows, whole pages apart, of 8 ways) and columns of C are
+    /// many. Contiguous columns are as many lines as the block is deep, and asked for ahead as B's are: they are packed where they
+    /// drive each other out, or where columns of C are many. Where neither is, a line holds one element.
+    pub(super) fn of_left<T: Element>(a: MatRef<'_, T>, n: usize, blocking: &Blocking) -> bool {
         let worth_it = n >= COLUMNS_TO_PACK_A && a.cols() >= DEPTH_TO_PACK_A;
         worth_it
             && match a.strides() {
-                [_, 1] => false,
-                [1, _] => n >= COLUMNS_TO_PACK_COLUMNS_OF_A || is_crowded(&a),
+                [row, 1] => {
+                    let lines = lines_of_l1(row.unsigned_abs() * size_of::<T>());
+                    n >= COLUMNS_TO_PACK_LINES_OF_A && lines < blocking.mr.min(a.rows())
+                }
+                [1, _] => n >= COLUMNS_TO_PACK_LINES_OF_A || is_crowded(&a),
                 _ => true,
             }
     }
@@ -93,7 +98,7 @@ pub(super) fn is_better_turned<T: Element>(
     let saves_lanes =
         a.cols() >= DEPTH_TO_TURN_FEW && n < FEW_REGISTERS * lanes && turned * 5 <= registers * 4;
     let saves_packing = a.cols() >= DEPTH_TO_TURN
-        && (COLUMNS_TO_PACK_A..COLUMNS_TO_PACK_COLUMNS_OF_A).contains(&n)
+        && (COLUMNS_TO_PACK_A..COLUMNS_TO_PACK_LINES_OF_A).contains(&n)
         && is_crowded(a);
     saves_lanes || saves_packing
 }
