@@ -255,7 +255,7 @@ impl<T: Element> Engine<T> {
         Ok(segments)
     }
 
-    /// The output of a batch of samples of shape `input`; in training, keeps what [`Engine::backward`] needs.
+    /// The output of a batch of samples of shape `input`, row by row in memory; in training, keeps what [`Engine::backward`] needs.
     pub(crate) fn forward(
         &mut self,
         layers: &mut Versioned<T>,

@@ -9,7 +9,7 @@ use crate::functions::Labels;
 use crate::gradient::numerical_gradient;
 use crate::layers::{Layer, Mode, Parameter, Role, SoftmaxWithLoss, learns, slice};
 use crate::optimizers::Optimizer;
-use crate::tensor::{contiguous, elements};
+use crate::tensor::elements;
 use crate::trainer::accuracy;
 use crate::{Element, Error, Result, Tensor, kernels};
 
@@ -231,7 +231,7 @@ impl<T: Element> Sequential<T> {
     /// How many samples of a batch have their highest score at their label.
     pub(crate) fn count_correct(&mut self, x: Tensor<T>, labels: &[usize]) -> Result<usize> {
         let x = self.batch(x)?;
-        let y = contiguous(self.forward(&x, Mode::Test)?);
+        let y = self.forward(&x, Mode::Test)?;
         let classes = y.shape().last().copied().unwrap_or(0);
         let mut predicted = vec![0; labels.len()];
         kernels::reduce::argmax_rows(elements(&y), classes, &mut predicted)?;
