@@ -18,8 +18,9 @@ enum Step {
     Normalization,
     MaxPooling,
     AveragePooling,
-    /// One that the engine has no plan for.
-    Sigmoid,
+    /// One that the engine has no plan for, and that never saturates: of constant features a normalisation makes what rounding
+    /// leaves of them, and the ReLU after it would decide by that.
+    ResponseNormalization,
     /// A body that ends with a convolution to the channels it began with; whether it gets a shortcut of its own.
     Residual(Vec<Step>, bool),
     Concat(Vec<Vec<Step>>),
@@ -38,7 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             4 => (steps.clone(), any::<bool>()).prop_map(|(body, own)| Step::Residual(body, own)),
             4 => prop::collection::vec(steps, 1..4).prop_map(Step::Concat),
-            1 => Just(Step::Sigmoid),
+            1 => Just(Step::ResponseNormalization),
         ]
     })
 }
@@ -56,7 +57,7 @@ fn add(builder: Builder, channels: usize, steps: &[Step]) -> (Builder, usize) {
         Step::Normalization => (builder.batch_normalization(PerChannel), channels),
         Step::MaxPooling => (builder.max_pooling(Window::new(3, 3).pad(1)), channels),
         Step::AveragePooling => (builder.average_pooling(Window::new(3, 3).pad(1)), channels),
-        Step::Sigmoid => (builder.sigmoid(), channels),
+        Step::ResponseNormalization => (builder.local_response_normalization(), channels),
         Step::Residual(body, own) => {
             let to = |builder: Builder| builder.convolution(channels, Window::new(1, 1), He);
             let body = |builder| to(add(builder, channels, body).0);
