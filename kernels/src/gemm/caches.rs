@@ -37,8 +37,9 @@ impl Caches {
 pub(crate) const LINE: usize = 64;
 const SETS: usize = 64;
 
-/// How many lines, `stride` bytes apart, L1 holds at once; one at least, whatever the operating system says.
-pub(super) fn lines_of_l1(stride: usize) -> usize {
+/// How many lines, `stride` elements apart, L1 holds at once; one at least, whatever the operating system says.
+pub(super) fn lines_of_l1<T>(stride: isize) -> usize {
+    let stride = stride.unsigned_abs() * size_of::<T>();
     let sets = match stride / LINE {
         lines if stride.is_multiple_of(LINE) && lines > 0 => {
             SETS >> lines.trailing_zeros().min(SETS.trailing_zeros())

@@ -43,7 +43,7 @@ impl<T: Element> PanelSource<T> for Dense<'_, T> {
         match width * size_of::<T>() {
             _ if line_stride != 1 => usize::MAX,
             // The next panel reads on in the same lines of the cache.
-            bytes if bytes < LINE => lines_of_l1(depth_stride.unsigned_abs() * size_of::<T>()),
+            bytes if bytes < LINE => lines_of_l1::<T>(depth_stride),
             _ => LONG_RUNS,
         }
     }

@@ -57,8 +57,8 @@ impl Plan {
         worth_it
             && match a.strides() {
                 [row, 1] => {
-                    let lines = lines_of_l1(row.unsigned_abs() * size_of::<T>());
-                    n >= COLUMNS_TO_PACK_LINES_OF_A && lines < blocking.mr.min(a.rows())
+                    n >= COLUMNS_TO_PACK_LINES_OF_A
+                        && lines_of_l1::<T>(row) < blocking.mr.min(a.rows())
                 }
                 [1, _] => n >= COLUMNS_TO_PACK_LINES_OF_A || is_crowded(&a),
                 _ => true,
@@ -73,12 +73,13 @@ impl Plan {
         if along != 1 && b.cols() > 1 {
             return true;
         }
-        let (caches, step) = (Caches::of_machine(), step.unsigned_abs() * size_of::<T>());
+        let caches = Caches::of_machine();
         let large = block_bytes(b, blocking) > caches.l2;
         // Rows that fill L1 evenly may as well exceed it: they are asked for ahead.
-        let lines = lines_of_l1(step);
+        let lines = lines_of_l1::<T>(step);
         let crowded = blocking.kc.min(b.rows()) > lines && lines < caches.l1 / LINE;
-        let straddling = m >= ROWS_TO_ALIGN_B && !step.is_multiple_of(LINE);
+        let straddling =
+            m >= ROWS_TO_ALIGN_B && !(step.unsigned_abs() * size_of::<T>()).is_multiple_of(LINE);
         m >= ROWS_TO_PACK_B && (large || crowded || straddling)
     }
 }
@@ -105,7 +106,7 @@ pub(super) fn is_better_turned<T: Element>(
 
 /// Whether the columns of `a` drive each other out of L1.
 fn is_crowded<T: Element>(a: &MatRef<'_, T>) -> bool {
-    lines_of_l1(a.strides()[1].unsigned_abs() * size_of::<T>()) <= FEW_LINES
+    lines_of_l1::<T>(a.strides()[1]) <= FEW_LINES
 }
 
 /// Bytes of B over a block's depth.

@@ -309,7 +309,8 @@ impl<T: Element> Engine<T> {
         first: usize,
     ) -> Result<()> {
         let no_forward = Error::NoForward("Sequential");
-        let Planned { segments, .. } = self.planned.first_mut().ok_or(no_forward)?;
+        let planned = self.planned.first_mut().filter(|planned| !planned.predicts);
+        let Planned { segments, .. } = planned.ok_or(no_forward)?;
         for segment in segments.iter_mut().rev() {
             match segment {
                 Segment::Layers(range) => {

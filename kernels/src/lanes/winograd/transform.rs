@@ -538,11 +538,10 @@ impl<T: Element> FromPositions<'_, T> {
 #[inline(always)]
 pub(super) unsafe fn output<T: Element, S: Simd, const HALF: usize>(
     simd: S,
-    m: *const T,
+    mut m: *const T,
     stride: usize,
 ) -> [[Vector<T, S>; 2]; TILE] {
     let mut columns = [[Vector::zero(simd); SIDE]; 2];
-    let mut m = m;
     for i in 0..SIDE {
         let mut row = [Vector::zero(simd); SIDE];
         for j in 0..SIDE {
