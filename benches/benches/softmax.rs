@@ -66,12 +66,13 @@ fn softmax<T: Element>(criterion: &mut Criterion) {
                     title("softmax + cross-entropy backward"),
                     bytes + read,
                 ),
-                || softmax_cross_entropy_backward(&probabilities, classes, target, &mut y),
+                || softmax_cross_entropy_backward(&probabilities, classes, target, rows, &mut y),
                 || {
                     naive::softmax_cross_entropy_backward(
                         &probabilities,
                         classes,
                         target,
+                        rows,
                         &mut y_naive,
                     )
                 },

@@ -83,10 +83,11 @@ pub fn softmax_cross_entropy_backward<T: Element>(
     y: &[T],
     classes: usize,
     target: Target<'_, T>,
+    batch: usize,
     dx: &mut [T],
 ) {
-    let rows = T::of((y.len() / classes) as f64);
+    let batch = T::of(batch as f64);
     for ((dx, &y), t) in dx.iter_mut().zip(y).zip(one_hot(target, classes)) {
-        *dx = (y - t) / rows;
+        *dx = (y - t) / batch;
     }
 }

@@ -70,12 +70,12 @@ impl<T: Element> WithSimd for CrossEntropy<'_, T> {
     }
 }
 
-/// dx = (y − t)/rows.
+/// dx = (y − t)/batch.
 pub(super) struct Gradient<'a, T> {
     pub(super) y: &'a [T],
     pub(super) classes: usize,
     pub(super) target: Target<'a, T>,
-    pub(super) rows: T,
+    pub(super) batch: T,
     pub(super) dx: &'a mut [T],
 }
 
@@ -84,9 +84,9 @@ impl<T: Element> WithSimd for Gradient<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { y, classes, target, rows, dx } = self;
+        let Self { y, classes, target, batch, dx } = self;
         let lanes = Vector::<T, S>::len();
-        let by = Vector::splat(simd, rows);
+        let by = Vector::splat(simd, batch);
         match target {
             Target::Labels(labels) => {
                 for (dx, y) in dx.chunks_mut(lanes).zip(y.chunks(lanes)) {
@@ -95,7 +95,7 @@ impl<T: Element> WithSimd for Gradient<'_, T> {
                 }
                 for (row, &label) in labels.iter().enumerate() {
                     let at = row * classes + label;
-                    dx[at] = (y[at] - T::one()) / rows;
+                    dx[at] = (y[at] - T::one()) / batch;
                 }
             }
             Target::OneHot(t) => {

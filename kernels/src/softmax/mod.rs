@@ -7,6 +7,8 @@
 mod loss;
 mod rows;
 
+use std::ops::Range;
+
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::{Error, Result, check_len};
@@ -57,10 +59,25 @@ pub(crate) fn check_labels(
 }
 
 impl<T> Target<'_, T> {
-    fn check(&self, op: &'static str, rows: usize, classes: usize) -> Result<()> {
+    /// Checks that it says what `rows` rows of `classes` should have been; `op` is named where it does not.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where it is of more or fewer rows, [`Error::Label`] where a label is not below `classes`.
+    pub fn check(&self, op: &'static str, rows: usize, classes: usize) -> Result<()> {
         match self {
             Self::Labels(labels) => check_labels(op, labels, rows, classes),
             Self::OneHot(t) => check_len(op, "one-hot target", t, rows * classes),
+        }
+    }
+
+    /// What some of its rows should have been.
+    ///
+    /// # Panics
+    /// Where it does not have them all.
+    pub fn rows(self, rows: Range<usize>, classes: usize) -> Self {
+        match self {
+            Self::Labels(labels) => Self::Labels(&labels[rows]),
+            Self::OneHot(t) => Self::OneHot(&t[rows.start * classes..rows.end * classes]),
         }
     }
 }
@@ -86,12 +103,6 @@ struct TargetRows<'a, T> {
     classes: usize,
 }
 
-impl<'a, T> Target<'a, T> {
-    fn rows(self, rows: usize, classes: usize) -> TargetRows<'a, T> {
-        TargetRows { target: self, rows, classes }
-    }
-}
-
 impl<'a, T: Element> Parts for TargetRows<'a, T> {
     type Raw = (Target<'a, T>, usize);
 
@@ -104,11 +115,7 @@ impl<'a, T: Element> Parts for TargetRows<'a, T> {
     }
 
     unsafe fn part((target, classes): Self::Raw, from: usize, len: usize) -> Self {
-        let target = match target {
-            Target::Labels(labels) => Target::Labels(&labels[from..][..len]),
-            Target::OneHot(t) => Target::OneHot(&t[from * classes..][..len * classes]),
-        };
-        target.rows(len, classes)
+        Self { target: target.rows(from..from + len, classes), rows: len, classes }
     }
 }
 
@@ -169,7 +176,7 @@ pub fn cross_entropy<T: Element>(
     target.check(OP, rows, classes)?;
     let pool = Pool::for_work(y.len(), PARALLEL_LEN)?;
     let arch = Arch::current()?;
-    let parts = (Rows::new(y, rows, classes), target.rows(rows, classes));
+    let parts = (Rows::new(y, rows, classes), TargetRows { target, rows, classes });
     let sum = pool.sum_parts(parts, rows_a_part(classes), |(y, target)| {
         let scores = Scores::Probabilities { y: y.data, epsilon };
         arch.dispatch(CrossEntropy { scores, classes, target: target.target })
@@ -198,8 +205,11 @@ pub fn softmax_cross_entropy<T: Element>(
     target.check(OP, rows, classes)?;
     let pool = Pool::for_work(x.len(), PARALLEL_LEN)?;
     let arch = Arch::current()?;
-    let parts =
-        (Rows::new(x, rows, classes), target.rows(rows, classes), Rows::new(y, rows, classes));
+    let parts = (
+        Rows::new(x, rows, classes),
+        TargetRows { target, rows, classes },
+        Rows::new(y, rows, classes),
+    );
     let sum = pool.sum_parts(parts, rows_a_part(classes), |(x, target, y)| {
         let (x, y, target) = (x.data, y.data, target.target);
         // The book's epsilon needs no logarithms of the sums.
@@ -216,8 +226,8 @@ pub fn softmax_cross_entropy<T: Element>(
     Ok(T::of(sum / rows as f64))
 }
 
-/// dx = (y − t)/rows: the gradient of [`softmax_cross_entropy`] by x, from its y. (The gradient of
-/// epsilon = 0; the book uses it for its 1e-7 too.)
+/// dx = (y − t)/batch: the gradient of [`softmax_cross_entropy`] by x, from its y; `batch` is the number of rows of which the loss
+/// is the mean, of which y may hold some. (The gradient of epsilon = 0; the book uses it for its 1e-7 too.)
 ///
 /// # Errors
 /// As [`softmax_cross_entropy`].
@@ -225,20 +235,24 @@ pub fn softmax_cross_entropy_backward<T: Element>(
     y: &[T],
     classes: usize,
     target: Target<'_, T>,
+    batch: usize,
     dx: &mut [T],
 ) -> Result<()> {
     const OP: &str = "softmax_cross_entropy_backward";
-    let rows = check_some_rows(OP, y, classes)?;
+    let rows = check_rows(OP, y, classes)?;
     check_len(OP, "dx", dx, y.len())?;
     target.check(OP, rows, classes)?;
     let pool = Pool::for_work(y.len(), PARALLEL_LEN)?;
     let arch = Arch::current()?;
-    let count = T::of(rows as f64);
-    let parts =
-        (Rows::new(y, rows, classes), target.rows(rows, classes), Rows::new(dx, rows, classes));
+    let batch = T::of(batch as f64);
+    let parts = (
+        Rows::new(y, rows, classes),
+        TargetRows { target, rows, classes },
+        Rows::new(dx, rows, classes),
+    );
     pool.for_each_part(parts, rows_a_part(classes), |_, (y, target, dx)| {
         let (y, dx, target) = (y.data, dx.data, target.target);
-        arch.dispatch(Gradient { y, classes, target, rows: count, dx });
+        arch.dispatch(Gradient { y, classes, target, batch, dx });
     });
     Ok(())
 }

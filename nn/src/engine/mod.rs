@@ -20,8 +20,9 @@ mod versioned;
 use std::fmt::{self, Display, Write};
 use std::ops::Range;
 
+use crate::functions::Labels;
 use crate::kernels::lanes;
-use crate::layers::{Layer, Mode};
+use crate::layers::{Layer, Mode, SoftmaxWithLoss, learns};
 use crate::networks::Batch;
 use crate::tensor::{Recycled, contiguous, elements, elements_mut};
 use crate::{Element, Error, Result, Tensor};
@@ -137,6 +138,12 @@ impl<T: Element> Fused<T> {
         Ok(y)
     }
 
+    /// The gradient by the input of so many samples, to be written; none where no layer before this segment learns.
+    fn input_gradient(&mut self, samples: usize, first: usize) -> Option<Tensor<T>> {
+        let wanted = self.layers().start > first;
+        wanted.then(|| self.input_gradients.take(&shape(samples, &self.input_shape)))
+    }
+
     /// The gradient by the input; none where no layer before this segment learns. `batch` is the network's input.
     fn backward(
         &mut self,
@@ -146,9 +153,7 @@ impl<T: Element> Fused<T> {
         first: usize,
     ) -> Result<Option<Tensor<T>>> {
         let dy = contiguous(dy);
-        let wanted = self.layers().start > first;
-        let dx_shape = || shape(dy.shape()[0], &self.input_shape);
-        let mut dx = wanted.then(|| self.input_gradients.take(&dx_shape()));
+        let mut dx = self.input_gradient(dy.shape()[0], first);
         let (dy, to) = (elements(&dy), dx.as_mut().map_or(&mut [][..], elements_mut));
         match &mut self.way {
             Way::Channels(..) => return Err(Error::NoForward("Sequential")),
@@ -162,6 +167,30 @@ impl<T: Element> Fused<T> {
             self.input_gradients.keep(dx);
         }
         Ok(dx)
+    }
+
+    /// Of the network's last segment, its samples in rows: the loss of a batch x, and what [`Fused::backward`] gives.
+    fn step(
+        &mut self,
+        layers: &mut [Box<dyn Layer<T>>],
+        mode: Mode,
+        x: &Batch<'_, T>,
+        labels: &Labels<'_, T>,
+        first: usize,
+    ) -> Result<(T, Option<Tensor<T>>)> {
+        let mut dx = self.input_gradient(x.shape()[0], first);
+        let Way::Rows(plan, memory) = &mut self.way else {
+            return Err(Error::NoForward("Sequential"));
+        };
+        let loss = labels.with_target(|target| {
+            let dx = dx.as_mut().map_or(&mut [][..], elements_mut);
+            let step = rows::Step { mode, x: x.elements(), target, first, dx };
+            rows::step(plan, layers, memory, step)
+        })?;
+        if let Some(dx) = &dx {
+            self.input_gradients.keep(dx);
+        }
+        Ok((loss, dx))
     }
 }
 
@@ -255,20 +284,15 @@ impl<T: Element> Engine<T> {
         Ok(segments)
     }
 
-    /// The output of a batch of samples of shape `input`, row by row in memory; in training, keeps what [`Engine::backward`] needs.
-    pub(crate) fn forward(
+    /// How a batch of `samples` samples of shape `input` is run, planned at the first one of its size.
+    fn plan(
         &mut self,
-        layers: &mut Versioned<T>,
+        layers: &[Box<dyn Layer<T>>],
         input: &[usize],
-        batch: &Batch<'_, T>,
-        mode: Mode,
-    ) -> Result<Tensor<T>> {
-        let (samples, lanes) = (batch.shape()[0], lanes::count::<T>()?);
-        let predicts = mode == Mode::Test;
-        let (version, layers) = match predicts {
-            true => layers.for_prediction(),
-            false => (0, &mut layers[..]),
-        };
+        samples: usize,
+        predicts: bool,
+    ) -> Result<&mut [Segment<T>]> {
+        let lanes = lanes::count::<T>()?;
         let known = |planned: &Planned<T>| {
             (planned.samples, planned.lanes, planned.predicts) == (samples, lanes, predicts)
         };
@@ -281,61 +305,54 @@ impl<T: Element> Engine<T> {
                 self.planned.insert(0, Planned { samples, lanes, predicts, segments });
             }
         }
-        let mut x = batch.clone();
-        for (number, segment) in self.planned[0].segments.iter_mut().enumerate() {
-            let y = match segment {
-                Segment::Layers(range) => layers[range.clone()]
-                    .iter_mut()
-                    .try_fold(x.into_tensor(), |x, layer| layer.forward(x, mode))?,
-                Segment::Fused(fused) => {
-                    let y = fused.forward(layers, version, mode, &x)?;
-                    let is_kept = number > 0 && !predicts && matches!(fused.way, Way::Rows(..));
-                    fused.x = is_kept.then(|| x.into_tensor());
-                    y
-                }
-            };
-            x = Batch::Tensor(contiguous(y));
-        }
-        Ok(x.into_tensor())
+        Ok(&mut self.planned[0].segments)
     }
 
-    /// Leaves the gradients in the parameters: of the last forward pass, which must have been one of training, of `batch`. Layers
-    /// before `first`, the first that learns, get none.
-    pub(crate) fn backward(
+    /// The output of a batch of samples of shape `input`, row by row in memory.
+    pub(crate) fn forward(
+        &mut self,
+        layers: &mut Versioned<T>,
+        input: &[usize],
+        batch: &Batch<'_, T>,
+        mode: Mode,
+    ) -> Result<Tensor<T>> {
+        let predicts = mode == Mode::Test;
+        let (version, layers) = match predicts {
+            true => layers.for_prediction(),
+            false => (0, &mut layers[..]),
+        };
+        let segments = self.plan(layers, input, batch.shape()[0], predicts)?;
+        Ok(forward(segments, layers, version, mode, batch)?.into_tensor())
+    }
+
+    /// The loss of a batch of samples of shape `input`, by `loss` or as it would be by it; leaves the gradients by it in the parameters
+    /// of the layers from the first that learns on.
+    pub(crate) fn gradient(
         &mut self,
         layers: &mut [Box<dyn Layer<T>>],
+        input: &[usize],
         batch: &Batch<'_, T>,
-        mut dout: Tensor<T>,
-        first: usize,
-    ) -> Result<()> {
-        let no_forward = Error::NoForward("Sequential");
-        let planned = self.planned.first_mut().filter(|planned| !planned.predicts);
-        let Planned { segments, .. } = planned.ok_or(no_forward)?;
-        for segment in segments.iter_mut().rev() {
-            match segment {
-                Segment::Layers(range) => {
-                    for index in range.clone().rev() {
-                        if index < first {
-                            return Ok(());
-                        }
-                        if index == first {
-                            return layers[index].backward_parameters(dout);
-                        }
-                        dout = layers[index].backward(dout)?;
-                    }
-                }
-                Segment::Fused(fused) => {
-                    if fused.layers().end <= first {
-                        return Ok(());
-                    }
-                    match fused.backward(layers, batch, dout, first)? {
-                        Some(dx) => dout = dx,
-                        None => return Ok(()),
-                    }
-                }
+        labels: &Labels<'_, T>,
+        mode: Mode,
+        loss: &mut SoftmaxWithLoss<T>,
+    ) -> Result<T> {
+        let first = layers.iter().position(|layer| learns(&**layer)).unwrap_or(layers.len());
+        let segments = self.plan(layers, input, batch.shape()[0], false)?;
+        if let Some((Segment::Fused(last), before)) = segments.split_last_mut()
+            && last.layers().end > first
+            && let Way::Rows(..) = last.way
+        {
+            let x = forward(before, layers, 0, mode, batch)?;
+            let (loss, dx) = last.step(layers, mode, &x, labels, first)?;
+            if let Some(dx) = dx {
+                backward(before, layers, batch, dx, first)?;
             }
+            return Ok(loss);
         }
-        Ok(())
+        let scores = forward(segments, layers, 0, mode, batch)?.into_tensor();
+        let value = loss.forward(scores, labels)?;
+        backward(segments, layers, batch, loss.backward(labels)?, first)?;
+        Ok(value)
     }
 
     /// How a batch of `samples` samples is run, for people.
@@ -367,6 +384,69 @@ impl<T: Element> Engine<T> {
         }
         Ok(format!("to learn:\n{training}\nto predict:\n{prediction}"))
     }
+}
+
+/// The output of a batch; in training, keeps what [`backward`] needs.
+fn forward<'a, T: Element>(
+    segments: &mut [Segment<T>],
+    layers: &mut [Box<dyn Layer<T>>],
+    version: u64,
+    mode: Mode,
+    batch: &Batch<'a, T>,
+) -> Result<Batch<'a, T>> {
+    let mut x = batch.clone();
+    for (number, segment) in segments.iter_mut().enumerate() {
+        let y = match segment {
+            Segment::Layers(range) => layers[range.clone()]
+                .iter_mut()
+                .try_fold(x.into_tensor(), |x, layer| layer.forward(x, mode))?,
+            Segment::Fused(fused) => {
+                let y = fused.forward(layers, version, mode, &x)?;
+                let is_kept =
+                    number > 0 && mode != Mode::Test && matches!(fused.way, Way::Rows(..));
+                fused.x = is_kept.then(|| x.into_tensor());
+                y
+            }
+        };
+        x = Batch::Tensor(contiguous(y));
+    }
+    Ok(x)
+}
+
+/// From the gradient by the output of the last forward pass, which was one of training, of `batch`, to those by the parameters. Layers
+/// before `first`, the first that learns, get none.
+fn backward<T: Element>(
+    segments: &mut [Segment<T>],
+    layers: &mut [Box<dyn Layer<T>>],
+    batch: &Batch<'_, T>,
+    mut dout: Tensor<T>,
+    first: usize,
+) -> Result<()> {
+    for segment in segments.iter_mut().rev() {
+        match segment {
+            Segment::Layers(range) => {
+                for index in range.clone().rev() {
+                    if index < first {
+                        return Ok(());
+                    }
+                    if index == first {
+                        return layers[index].backward_parameters(dout);
+                    }
+                    dout = layers[index].backward(dout)?;
+                }
+            }
+            Segment::Fused(fused) => {
+                if fused.layers().end <= first {
+                    return Ok(());
+                }
+                match fused.backward(layers, batch, dout, first)? {
+                    Some(dx) => dout = dx,
+                    None => return Ok(()),
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The shape of a batch of samples of a shape.

@@ -54,7 +54,7 @@ impl<T: Element> SoftmaxWithLoss<T> {
         let ((batch, classes), y) = (y.dim(), y.as_slice().expect(STANDARD));
         let mut dx = self.gradients.take(&[batch, classes]);
         let to = elements_mut(&mut dx);
-        t.with_target(|t| softmax_cross_entropy_backward(y, classes, t, to))?;
+        t.with_target(|t| softmax_cross_entropy_backward(y, classes, t, batch, to))?;
         self.gradients.keep(&dx);
         Ok(dx)
     }

@@ -7,7 +7,7 @@ use super::{Batch, SequentialBuilder};
 use crate::engine::{Engine, Versioned};
 use crate::functions::Labels;
 use crate::gradient::numerical_gradient;
-use crate::layers::{Layer, Mode, Parameter, Role, SoftmaxWithLoss, learns, slice};
+use crate::layers::{Layer, Mode, Parameter, Role, SoftmaxWithLoss, slice};
 use crate::optimizers::Optimizer;
 use crate::tensor::elements;
 use crate::trainer::accuracy;
@@ -249,11 +249,8 @@ impl<T: Element> Sequential<T> {
         t: impl Into<Labels<'a, T>>,
     ) -> Result<T> {
         let (x, t, mode) = (self.batch(x)?, t.into(), self.train_mode());
-        let loss = self.forward_loss(&x, &t, mode)?;
-        let dout = self.loss.backward(&t)?;
-        let first = self.layers.iter().position(|layer| learns(&**layer));
-        let first = first.unwrap_or(self.layers.len());
-        self.engine.backward(&mut self.layers, &x, dout, first)?;
+        let Self { layers, input, loss, .. } = self;
+        let loss = self.engine.gradient(layers, input, &x, &t, mode, loss)? + self.penalty()?;
         if self.weight_decay != 0.0 {
             let decay = T::of(self.weight_decay);
             for (_, parameter) in self.parameters_mut() {

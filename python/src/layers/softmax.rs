@@ -58,13 +58,13 @@ fn backward<'py, T: Float>(
         let t = Input::<T>::new(t)?;
         let target = Target::OneHot(t.slice()?);
         compute(py, slice.len(), || {
-            softmax_cross_entropy_backward(slice, classes, target, dx_slice)
+            softmax_cross_entropy_backward(slice, classes, target, rows, dx_slice)
         })?;
     } else {
         let Some(labels) = labels(t, rows, classes)? else { return Ok(None) };
         let target = Target::Labels(&labels);
         compute(py, slice.len(), || {
-            softmax_cross_entropy_backward(slice, classes, target, dx_slice)
+            softmax_cross_entropy_backward(slice, classes, target, rows, dx_slice)
         })?;
     }
     Ok(Some(dx.into_array().into_any()))
