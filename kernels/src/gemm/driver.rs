@@ -277,6 +277,12 @@ pub(super) const TASK_WORK: usize = 1 << 15;
 /// Tasks that a block of C is cut into, where it is large enough: even for 4 cores, or 2 of which one is late.
 const TASKS: usize = 8;
 
+/// Piece `index` of `pieces` of `len` lines: whole tiles of `unit`, as equal as can be.
+fn piece(len: usize, unit: usize, index: usize, pieces: usize) -> Range<usize> {
+    let start = |index: usize| (len.div_ceil(unit) * index / pieces * unit).min(len);
+    start(index)..start(index + 1)
+}
+
 /// A block of C cut into tasks: along the side that tasks pack; else by rows, and by groups of panels where those are few.
 struct Grid<'a, T, A, B> {
     blocking: Blocking,
@@ -290,27 +296,29 @@ struct Grid<'a, T, A, B> {
 }
 
 impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Grid<'_, T, A, B> {
-    /// Rows and columns of a task: whole tiles, and as many as fit the caches at most.
+    /// Into how many pieces rows and columns are cut, no longer than fits the caches: where there are more of those than [`TASKS`], so
+    /// many more that threads still have as many each.
     #[inline(always)]
-    fn part(&self, pool: Pool) -> [usize; 2] {
+    fn pieces(&self, pool: Pool) -> [usize; 2] {
         let Self { blocking: Blocking { mr, nr, mc, .. }, depth, rows, ref cols, .. } = *self;
         let cols = cols.len();
         let tasks = match pool.is_parallel() {
-            true => (rows * cols * depth.max(1) / TASK_WORK).clamp(1, TASKS),
+            true => 1 << (rows * cols * depth.max(1) / TASK_WORK).clamp(1, TASKS).ilog2(),
             false => 1,
         };
+        let fitting = |len: usize| len.div_ceil(mc).next_multiple_of(tasks);
         if let Side::ByTask(..) = self.right {
-            return [rows, cols.div_ceil(tasks).min(mc).next_multiple_of(nr)];
+            return [1, fitting(cols).min(cols.div_ceil(nr))];
         }
-        if tasks == 1 {
-            return [mc, cols];
+        if tasks == 1 || rows >= tasks * 4 * mr {
+            return [fitting(rows).min(rows.div_ceil(mr)), 1];
         }
-        let part = rows.div_ceil(tasks).next_multiple_of(mr).clamp(4 * mr, mc.max(4 * mr));
+        let pieces = (rows / (4 * mr)).max(1);
         let groups = match self.left {
             Side::ByTask(..) => 1,
-            Side::Ready(_) => tasks.div_ceil(rows.div_ceil(part)),
+            Side::Ready(_) => tasks.div_ceil(pieces).min(cols.div_ceil(nr)),
         };
-        [part, cols.div_ceil(groups).next_multiple_of(nr)]
+        [pieces, groups]
     }
 
     /// Rows that go along all panels of B before others do.
@@ -331,24 +339,23 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Grid<'_, T, A, B> {
     /// # Safety
     /// As [`Block::compute`].
     unsafe fn compute(&self, arch: Arch, pool: Pool, finish: General<'_, T>) {
-        let Self { depth, rows: all_rows, ref cols, c, .. } = *self;
-        let [rows, width] = self.part(pool);
-        let groups = cols.len().div_ceil(width);
+        let Self { blocking: Blocking { mr, nr, .. }, depth, rows, ref cols, c, .. } = *self;
+        let [pieces, groups] = self.pieces(pool);
         let at_once = self.rows_at_once();
-        pool.for_each(all_rows.div_ceil(rows) * groups, |task| {
-            let (row, col) = (task / groups * rows, task % groups * width);
-            let (rows, width) = (rows.min(all_rows - row), width.min(cols.len() - col));
-            self.left.with(arch, 0, row..row + rows, |left| {
-                self.right.with(arch, cols.start, col..col + width, |right| {
-                    for first in (0..rows).step_by(at_once) {
+        pool.for_each(pieces * groups, |task| {
+            let of_rows = piece(rows, mr, task / groups, pieces);
+            let of_cols = piece(cols.len(), nr, task % groups, groups);
+            self.left.with(arch, 0, of_rows.clone(), |left| {
+                self.right.with(arch, cols.start, of_cols.clone(), |right| {
+                    for first in (0..of_rows.len()).step_by(at_once) {
                         let block = Block {
                             left: left.starting_at(first),
                             right,
                             depth,
-                            rows: at_once.min(rows - first),
-                            cols: width,
-                            row: row + first,
-                            col: cols.start + col,
+                            rows: at_once.min(of_rows.len() - first),
+                            cols: of_cols.len(),
+                            row: of_rows.start + first,
+                            col: cols.start + of_cols.start,
                             c,
                         };
                         // SAFETY: the caller's promises; the parts are disjoint.

@@ -27,7 +27,7 @@ const FILTERS: usize = 4;
 /// Filters whose places are found at a time: they stay in L2, and a sample's planes in L1 for all of them.
 const BLOCK: usize = 8;
 /// Multiply-adds (of elements) below which a call stays on its thread.
-const PARALLEL_WORK: usize = 1 << 20;
+const PARALLEL_WORK: usize = 1 << 18;
 
 /// The gradient by the weights of a convolution and a pooling behind it, planned for the lanes of an instruction set.
 #[derive(Debug, Clone)]
