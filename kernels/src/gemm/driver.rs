@@ -131,8 +131,13 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
         let [m, n, _] = self.size;
         let Blocking { mr, nr, kc, .. } = blocking;
         let packs = [matches!(self.a, Operand::Source(_)), matches!(self.b, Operand::Source(_))];
-        // C is cut along its longer side, and each task packs what that side's operand gives to its part of C.
-        let by_task = [packs[0] && m >= n, packs[1] && n > m];
+        // C is cut along its longer side, and each task packs what that side's operand gives to its part of C; along the columns, too,
+        // where B alone is packed, and small: then it need not cross from one core to the other.
+        let is_small = kc.saturating_mul(n * size_of::<T>()) <= Caches::of_machine().l2;
+        let panels = n.div_ceil(nr);
+        let is_even = panels >= PANELS_TO_CUT_COLUMNS && panels.is_multiple_of(2);
+        let by_cols = n > m || !packs[0] && is_small && is_even && pool.is_parallel();
+        let by_task = [packs[0] && m >= n, packs[1] && by_cols];
         // Only what is packed for all comes in blocks of NC columns.
         let nc = if packs[1] && !by_task[1] { blocking.nc.min(n) } else { n };
         let a_len = if packs[0] && !by_task[0] { packed_len(m, mr, kc) } else { 0 };
@@ -276,6 +281,9 @@ const ROOMY_L2: usize = 1 << 20;
 pub(super) const TASK_WORK: usize = 1 << 15;
 /// Tasks that a block of C is cut into, where it is large enough: even for 4 cores, or 2 of which one is late.
 const TASKS: usize = 8;
+
+/// Panels of B from which C is cut along the columns for B's sake: one for each of 4 cores.
+const PANELS_TO_CUT_COLUMNS: usize = 4;
 
 /// Piece `index` of `pieces` of `len` lines: whole tiles of `unit`, as equal as can be.
 fn piece(len: usize, unit: usize, index: usize, pieces: usize) -> Range<usize> {
