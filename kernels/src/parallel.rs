@@ -28,8 +28,13 @@ impl Pool {
     /// The pool for `work` (multiply-adds, or elements touched): the calling thread where that is below `threshold`, or where it
     /// is at work on a task already.
     pub(crate) fn for_work(work: usize, threshold: usize) -> Result<Self> {
+        Self::for_short_work(work, threshold, threshold)
+    }
+
+    /// As [`Pool::for_work`], for work that from `least` on is worth sharing with threads that are awake.
+    pub(crate) fn for_short_work(work: usize, least: usize, threshold: usize) -> Result<Self> {
         let threads = num_threads()?;
-        if threads == 1 || work < threshold || crew::at_work() {
+        if threads == 1 || work < least || crew::at_work() {
             return Ok(Self::SERIAL);
         }
         let length = match work / threshold {

@@ -37,10 +37,19 @@ use packing::Dense;
 use panels::Strided;
 use plan::Plan;
 
-/// Multiply-adds below which a second thread costs more than it saves, even one that is awake.
+/// Multiply-adds below which a second thread costs more than it saves, even one that is awake: 100³ takes 0.6 of its time on two of an
+/// AMD, whose cores meet within half a microsecond; on Intels that takes up to 3.
+const SHARED_WORK: usize = 1 << 19;
+/// Four times as many are worth waking one that sleeps.
 const PARALLEL_WORK: usize = 1 << 20;
 /// Multiply-adds above which it is worth planning what to pack, and how to cut C: that takes a tenth of a microsecond.
 const PLANNED_WORK: usize = 1 << 16;
+
+/// The multiply-adds of a product of `[m, n, k]`, and the threads that they are worth.
+fn work_and_pool([m, n, k]: [usize; 3]) -> Result<(usize, Pool)> {
+    let work = m.saturating_mul(n).saturating_mul(k);
+    Ok((work, Pool::for_short_work(work, SHARED_WORK, PARALLEL_WORK)?))
+}
 
 /// C = α·A·B + β·C, A of m×k, B of k×n, C of m×n, any strides (so a transpose is a view, [`MatRef::t`]).
 ///
@@ -72,8 +81,7 @@ pub fn gemm_with<T: Element>(
 ) -> Result<()> {
     let [m, n, k] = check(a.shape(), b.shape(), c.shape(), epilogue)?;
     let arch = Arch::current()?;
-    let work = m.saturating_mul(n).saturating_mul(k);
-    let pool = Pool::for_work(work, PARALLEL_WORK)?;
+    let (work, pool) = work_and_pool([m, n, k])?;
     let c = Output { start: c.as_mut_ptr(), strides: c.strides() };
     let call = Call { size: [m, n, k], a, b, c, finish: General::new(alpha, beta, epilogue) };
     // Lanes run along C's columns, so those should be contiguous; where the rows are, or there is but one column, Cᵀ = Bᵀ·Aᵀ.

@@ -6,7 +6,7 @@ use super::epilogue::{Epilogue, General};
 use super::output::Output;
 use super::packing::{Dense, packed_len};
 use super::plan::Plan;
-use super::{PARALLEL_WORK, check};
+use super::{check, work_and_pool};
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::Result;
@@ -79,8 +79,8 @@ pub fn gemm_packed_a<T: Element>(
     mut c: MatMut<'_, T>,
     epilogue: Epilogue<'_, T>,
 ) -> Result<()> {
-    let size @ [m, n, k] = check(a.shape, b.shape(), c.shape(), epilogue)?;
-    let pool = Pool::for_work(m.saturating_mul(n).saturating_mul(k), PARALLEL_WORK)?;
+    let size @ [m, _, k] = check(a.shape, b.shape(), c.shape(), epilogue)?;
+    let (_, pool) = work_and_pool(size)?;
     let columns = Dense(b.t());
     let plan = Plan::of_right(m, b, &Blocking::of::<T>(a.arch, k));
     let product = Product {
@@ -107,8 +107,8 @@ pub fn gemm_packed_b<T: Element>(
     mut c: MatMut<'_, T>,
     epilogue: Epilogue<'_, T>,
 ) -> Result<()> {
-    let size @ [m, n, k] = check(a.shape(), b.shape, c.shape(), epilogue)?;
-    let pool = Pool::for_work(m.saturating_mul(n).saturating_mul(k), PARALLEL_WORK)?;
+    let size @ [_, n, k] = check(a.shape(), b.shape, c.shape(), epilogue)?;
+    let (_, pool) = work_and_pool(size)?;
     let (rows, blocking) = (Dense(a), Blocking::of::<T>(b.arch, k));
     let product = Product {
         size,
