@@ -325,8 +325,8 @@ impl<T: Element> Engine<T> {
         Ok(forward(segments, layers, version, mode, batch)?.into_tensor())
     }
 
-    /// The loss of a batch of samples of shape `input`, by `loss` or as it would be by it; leaves the gradients by it in the parameters
-    /// of the layers from the first that learns on.
+    /// The loss, as `loss` takes it, of a batch of samples of shape `input`; leaves the gradients in the parameters of the layers from
+    /// the first that learns on.
     pub(crate) fn gradient(
         &mut self,
         layers: &mut [Box<dyn Layer<T>>],
