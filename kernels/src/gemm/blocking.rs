@@ -84,6 +84,11 @@ const A_SHARE_OF_L2: usize = 8;
 const B_SHARE_OF_L3: usize = 8;
 
 impl Blocking {
+    /// Bytes of all `n` columns of B over a block's depth.
+    pub(super) fn bytes_of_b<T>(&self, n: usize) -> usize {
+        self.kc.saturating_mul(n).saturating_mul(size_of::<T>())
+    }
+
     /// The blocks of a product of this depth.
     pub(crate) fn of<T: Element>(arch: Arch, depth: usize) -> Self {
         struct Of<T> {

@@ -133,7 +133,7 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
         let packs = [matches!(self.a, Operand::Source(_)), matches!(self.b, Operand::Source(_))];
         // C is cut along its longer side, and each task packs what that side's operand gives to its part of C; along the columns, too,
         // where B alone is packed, and small: then it need not cross from one core to the other.
-        let is_small = kc.saturating_mul(n * size_of::<T>()) <= Caches::of_machine().l2;
+        let is_small = blocking.bytes_of_b::<T>(n) <= Caches::of_machine().l2;
         let panels = n.div_ceil(nr);
         let is_even = panels >= PANELS_TO_CUT_COLUMNS && panels.is_multiple_of(2);
         let by_cols = n > m || !packs[0] && is_small && is_even && pool.is_parallel();

@@ -40,7 +40,7 @@ impl Plan {
         let pack_b = Self::of_right(a.rows(), b, blocking);
         // Where all of B's block fits L1, A's block need not be large: A and C pass through once.
         let small = Caches::of_machine().l1 / 2;
-        let mc = if !pack_a && block_bytes(b, blocking) <= small {
+        let mc = if !pack_a && blocking.bytes_of_b::<T>(b.cols()) <= small {
             (small / (blocking.kc * size_of::<T>())).next_multiple_of(4 * blocking.mr)
         } else {
             blocking.mc
@@ -74,7 +74,7 @@ impl Plan {
             return true;
         }
         let caches = Caches::of_machine();
-        let large = block_bytes(b, blocking) > caches.l2;
+        let large = blocking.bytes_of_b::<T>(b.cols()) > caches.l2;
         // Rows that fill L1 evenly may as well exceed it: they are asked for ahead.
         let lines = lines_of_l1::<T>(step);
         let crowded = blocking.kc.min(b.rows()) > lines && lines < caches.l1 / LINE;
@@ -107,9 +107,4 @@ pub(super) fn is_better_turned<T: Element>(
 /// Whether the columns of `a` drive each other out of L1.
 fn is_crowded<T: Element>(a: &MatRef<'_, T>) -> bool {
     lines_of_l1::<T>(a.strides()[1]) <= FEW_LINES
-}
-
-/// Bytes of B over a block's depth.
-fn block_bytes<T: Element>(b: MatRef<'_, T>, blocking: &Blocking) -> usize {
-    blocking.kc.min(b.rows()).saturating_mul(b.cols()).saturating_mul(size_of::<T>())
 }

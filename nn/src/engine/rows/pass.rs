@@ -325,6 +325,23 @@ fn affine<T: Element>(op: &Op, [w, b]: [&[T]; 2], x: &[T], y: &mut [T]) -> kerne
     )
 }
 
+/// dx = dy·Wᵀ of as many rows as there are.
+fn affine_backward<T: Element>(
+    op: &Op,
+    [w, _]: [&[T]; 2],
+    dy: &[T],
+    dx: &mut [T],
+) -> kernels::Result<()> {
+    let rows = dy.len() / op.outputs;
+    gemm(
+        T::one(),
+        MatRef::new(dy, [rows, op.outputs])?,
+        MatRef::new(w, [op.inputs, op.outputs])?.t(),
+        T::zero(),
+        MatMut::new(dx, [rows, op.inputs])?,
+    )
+}
+
 /// What the blocks share on the way back.
 struct Backward<'a, T> {
     plan: &'a Plan,
@@ -354,7 +371,6 @@ impl<T: Element> Backward<'_, T> {
             let part_len = before.map_or(0, |before| 2 * plan.ops[before].outputs);
             let sums = &mut parts[..plan.parts() * part_len];
             let other = match number {
-                0 if plan.halves.is_some() => (&mut [][..], 0),
                 0 => (&mut *dx, size[1] * plan.ops[0].inputs),
                 _ => (&mut *sums, size[1] / plan.part() * part_len),
             };
@@ -370,17 +386,9 @@ impl<T: Element> Backward<'_, T> {
                 normalized.set_gradients(sums, plan.samples)?;
             }
         }
-        // The threads share its columns, and with those the weights.
         if plan.halves.is_some() && !dx.is_empty() {
-            let Op { inputs, outputs, .. } = plan.ops[0];
             let dy = &matrices[plan.span(plan.affine_gradient(0)).range()];
-            gemm(
-                T::one(),
-                MatRef::new(dy, [plan.samples, outputs])?,
-                MatRef::new(self.weights[0][0], [inputs, outputs])?.t(),
-                T::zero(),
-                MatMut::new(dx, [plan.samples, inputs])?,
-            )?;
+            affine_backward(&plan.ops[0], self.weights[0], dy, dx)?;
         }
         Ok(())
     }
@@ -407,27 +415,19 @@ impl<T: Element> Backward<'_, T> {
                 }
                 None => self.activation(index, block)?,
             }
-            if op.layer == *first {
+            // Of weights in halves threads share the columns of dx, not its rows.
+            if op.layer == *first || (index == 0 && plan.halves.is_some()) {
                 return Ok(());
             }
             let here = plan.affine_gradient(index);
             let (dy, dx) = if index == 0 {
-                if plan.halves.is_some() {
-                    return Ok(());
-                }
                 let [dy] = block.get([here]);
                 (dy, &mut *other)
             } else {
                 let [dy, dx] = block.get([here, Place::Gradient.of(index - 1)]);
                 (dy, dx)
             };
-            gemm(
-                T::one(),
-                MatRef::new(dy, [rows, op.outputs])?,
-                MatRef::new(self.weights[index][0], [op.inputs, op.outputs])?.t(),
-                T::zero(),
-                MatMut::new(dx, [rows, op.inputs])?,
-            )?;
+            affine_backward(op, self.weights[index], dy, dx)?;
         }
         let Some(before) = self.before(stage) else { return Ok(()) };
         let Some(normalized) = &statistics[before] else { return Ok(()) };
