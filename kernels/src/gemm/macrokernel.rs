@@ -7,7 +7,7 @@ use pulp::{Simd, WithSimd};
 
 use super::blocking::Tile;
 use super::epilogue::{Bias, General};
-use super::microkernel::{Next, microkernel};
+use super::microkernel::{Cut, Next, microkernel};
 use super::output::{At, Output, copy_cells};
 use super::panels::{Columns, Panels};
 use crate::arch::Arch;
@@ -226,7 +226,10 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
         let (b, found) = unsafe { (self.right.registers(j, lanes), self.right.columns(j, lanes)) };
         Column {
             b,
-            mask: Mask::first(simd, if CUT { cols - (V - 1) * lanes } else { 0 }),
+            cut: Cut {
+                mask: Mask::first(simd, if CUT { cols - (V - 1) * lanes } else { 0 }),
+                whole: if CUT { self.right.readable(j, width) } else { self.depth },
+            },
             cols,
             in_place: is_in_place.then_some(found),
             col: self.col + j,
@@ -281,7 +284,7 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
             }
             let next = Next { is_packed: self.right.panel() > 1, nth };
             let b = (column.b, next);
-            microkernel::<T, S, _, ROWS, V, CUT>(simd, column.mask, self.depth, a, b, at, finish);
+            microkernel::<T, S, _, ROWS, V, CUT>(simd, column.cut, self.depth, a, b, at, finish);
             if column.in_place.is_none() {
                 copy_cells::<T, S, ROWS>(simd, stack, c, column.cols);
             }
@@ -292,8 +295,7 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
 /// What the tiles of a column of the block share, worked out once.
 struct Column<T: Element, S: Simd, R: Panels<T>, const V: usize> {
     b: R::Registers<V>,
-    /// The lanes of the last register that are read, where C's last column cuts it off.
-    mask: Mask<T, S>,
+    cut: Cut<T, S>,
     /// Columns of C.
     cols: usize,
     /// Where they begin, from the block's first, if C is written where it is.

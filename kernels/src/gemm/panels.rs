@@ -17,6 +17,8 @@ use crate::view::MatRef;
 pub trait Walk<T, const N: usize>: Copy {
     /// Whether addresses beyond the panel can be told, to prefetch them.
     const EVEN: bool;
+    /// Whether each line is contiguous.
+    const CONTIGUOUS: bool = false;
 
     /// The address of line `i`, `further` depths on.
     ///
@@ -26,6 +28,11 @@ pub trait Walk<T, const N: usize>: Copy {
 
     /// Goes on by `depths`.
     fn advance(&mut self, depths: usize);
+
+    /// Where the next N lines are, if those are contiguous and one behind the other; and how far a depth of them reaches.
+    fn next_lines(&self, _depth: usize) -> (*const T, usize) {
+        (std::ptr::null(), 0)
+    }
 }
 
 /// Elements side by side, at even steps: rows of A in packed panels, and where columns are contiguous.
@@ -84,7 +91,7 @@ pub struct Rows<T> {
 
 impl<T> Rows<T> {
     #[inline(always)]
-    fn new(start: *const T, distance: isize) -> Self {
+    pub(super) fn new(start: *const T, distance: isize) -> Self {
         let thirds = std::array::from_fn(|third| {
             opaque(start.wrapping_offset(3 * third as isize * distance))
         });
@@ -94,6 +101,7 @@ impl<T> Rows<T> {
 
 impl<T: Element, const N: usize> Walk<T, N> for Rows<T> {
     const EVEN: bool = false;
+    const CONTIGUOUS: bool = true;
 
     #[inline(always)]
     unsafe fn at(&self, i: usize, further: usize) -> *const T {
@@ -104,6 +112,14 @@ impl<T: Element, const N: usize> Walk<T, N> for Rows<T> {
     fn advance(&mut self, depths: usize) {
         for third in self.thirds.iter_mut().take(N.div_ceil(3)) {
             *third = opaque(third.wrapping_add(depths));
+        }
+    }
+
+    #[inline(always)]
+    fn next_lines(&self, depth: usize) -> (*const T, usize) {
+        match self.distance == depth as isize {
+            true => (self.thirds[0].wrapping_add(N * depth), N),
+            false => (self.thirds[0], 0),
         }
     }
 }
@@ -206,6 +222,9 @@ pub trait Panels<T>: Copy + Sync {
     /// # Safety
     /// As [`Panels::registers`].
     unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> Self::Columns<N>;
+
+    /// At how many depths, from the first on, `width` columns from `first` on may be read, even those beyond the operand.
+    fn readable(&self, first: usize, width: usize) -> usize;
 }
 
 /// Packed micropanels.
@@ -254,6 +273,11 @@ impl<T: Element> Panels<T> for Packed<'_, T> {
     unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> SideBySide {
         SideBySide::side_by_side(first, lanes)
     }
+
+    #[inline(always)]
+    fn readable(&self, _first: usize, _width: usize) -> usize {
+        self.depth
+    }
 }
 
 /// A dense operand, packed or where it is: which of the two makes no difference to the code that reads it.
@@ -268,6 +292,8 @@ pub struct Strided<'a, T> {
     reach: isize,
     /// Lines of a panel; 1 of an operand in place.
     panel: usize,
+    /// The end of what may be read, if nothing else lies between rows of B.
+    end: *const T,
     lifetime: PhantomData<&'a [T]>,
 }
 
@@ -285,6 +311,7 @@ impl<'a, T: Element> Strided<'a, T> {
             step: width as isize,
             reach: depth as isize,
             panel: width,
+            end: panels.as_ptr_range().end,
             lifetime: PhantomData,
         }
     }
@@ -293,7 +320,8 @@ impl<'a, T: Element> Strided<'a, T> {
     pub(crate) fn rows(a: MatRef<'a, T>, row: usize, depth: usize) -> Self {
         let [line, step] = a.strides();
         let start = a.at(row, depth);
-        Self { start, line, step, reach: line, panel: 1, lifetime: PhantomData }
+        let end = std::ptr::null();
+        Self { start, line, step, reach: line, panel: 1, end, lifetime: PhantomData }
     }
 
     /// The columns of `b`, whose rows must be contiguous, from (depth, column) on.
@@ -301,7 +329,8 @@ impl<'a, T: Element> Strided<'a, T> {
         let [step, along] = b.strides();
         debug_assert!(along == 1 || b.cols() <= 1);
         let start = b.at(depth, col);
-        Self { start, line: 1, step, reach: 1, panel: 1, lifetime: PhantomData }
+        let end = if step == b.cols() as isize { b.at(b.rows(), 0) } else { std::ptr::null() };
+        Self { start, line: 1, step, reach: 1, panel: 1, end, lifetime: PhantomData }
     }
 
     /// The same from line `first` on, which must begin a panel.
@@ -350,6 +379,15 @@ impl<T: Element> Panels<T> for Strided<'_, T> {
     #[inline(always)]
     unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> SideBySide {
         SideBySide::side_by_side(first, lanes)
+    }
+
+    #[inline(always)]
+    fn readable(&self, first: usize, width: usize) -> usize {
+        let bytes = self.end.addr().saturating_sub(self.line_at(first).addr());
+        match (bytes / size_of::<T>()).checked_sub(width) {
+            Some(further) => further / self.step.unsigned_abs().max(1) + 1,
+            None => 0,
+        }
     }
 }
 
@@ -420,5 +458,10 @@ impl<T: Element> Panels<T> for Gathered<'_, T> {
     unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> [usize; N] {
         let columns = &self.columns[first / lanes..][..N];
         std::array::from_fn(|j| columns[j])
+    }
+
+    #[inline(always)]
+    fn readable(&self, _first: usize, _width: usize) -> usize {
+        self.depth.len()
     }
 }

@@ -294,6 +294,28 @@ fn nan_and_infinity_propagate() {
     }
 }
 
+/// Wherever it lies: registers are read that reach beyond a row, or begin among what has been added up already.
+#[test]
+fn an_infinity_stays_in_its_column() {
+    for (columns, k) in [(1, 19), (3, 29), (10, 5), (10, 19), (13, 21)] {
+        for at in 0..columns * k {
+            let a = Matrix::<f32>::new([9, k], Layout::Rows, || 1.0);
+            let mut b = Matrix::<f32>::new([k, columns], Layout::Rows, || 1.0);
+            b.data[at] = f32::INFINITY;
+            let mut c = Matrix::<f32>::new([9, columns], Layout::Rows, || 0.0);
+            gemm(1.0, a.view(), b.view(), 0.0, c.view_mut()).unwrap();
+            for (cell, &sum) in c.data.iter().enumerate() {
+                let expected =
+                    if cell % columns == at % columns { f32::INFINITY } else { k as f32 };
+                assert_eq!(
+                    sum, expected,
+                    "{columns} columns, {k} deep, infinity at {at}, cell {cell}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn relu_passes_nan() {
     let (a, b) = ([f32::NAN, -1.0], [1.0f32]);
