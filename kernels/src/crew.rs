@@ -164,6 +164,7 @@ impl Crew {
             begin = end;
         });
         let end = Instant::now();
+        pace.last_end = end;
         drop(closing);
         // What is left when there is nothing left to claim is a task for each helper. One task alone does not tell how long
         // they usually are.
@@ -265,7 +266,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Pace {
     alone_until: Instant,
     pause: Duration,
-    last_job: Instant,
+    last_end: Instant,
     /// Jobs that followed each other so closely that a helper that had the one before is still awake.
     in_a_row: usize,
 }
@@ -284,13 +285,12 @@ impl Pace {
     const ROW: usize = 8;
 
     fn new(now: Instant) -> Self {
-        Self { alone_until: now, pause: Self::SHORTEST, last_job: now, in_a_row: 0 }
+        Self { alone_until: now, pause: Self::SHORTEST, last_end: now, in_a_row: 0 }
     }
 
     /// Whether short jobs come so closely that helpers who sleep should be woken for them.
     fn is_pressing(&mut self, now: Instant) -> bool {
-        self.in_a_row = if now - self.last_job < AWAKE { self.in_a_row + 1 } else { 0 };
-        self.last_job = now;
+        self.in_a_row = if now - self.last_end < AWAKE { self.in_a_row + 1 } else { 0 };
         self.in_a_row % Self::ROW == Self::ROW - 1
     }
 

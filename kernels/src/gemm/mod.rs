@@ -37,8 +37,8 @@ use packing::Dense;
 use panels::Strided;
 use plan::Plan;
 
-/// Multiply-adds below which a second thread costs more than it saves, even one that is awake: 100³ takes 0.6 of its time on two of an
-/// AMD, whose cores meet within half a microsecond; on Intels that takes up to 3.
+/// Multiply-adds (of f32; one of f64 is two) below which a second thread costs more than it saves, even one that is awake: 100³ takes
+/// 0.6 of its time on two of an AMD, whose cores meet within half a microsecond; on Intels that takes up to 3.
 const SHARED_WORK: usize = 1 << 19;
 /// Four times as many are worth waking one that sleeps.
 const PARALLEL_WORK: usize = 1 << 20;
@@ -46,9 +46,10 @@ const PARALLEL_WORK: usize = 1 << 20;
 const PLANNED_WORK: usize = 1 << 16;
 
 /// The multiply-adds of a product of `[m, n, k]`, and the threads that they are worth.
-fn work_and_pool([m, n, k]: [usize; 3]) -> Result<(usize, Pool)> {
+fn work_and_pool<T>([m, n, k]: [usize; 3]) -> Result<(usize, Pool)> {
     let work = m.saturating_mul(n).saturating_mul(k);
-    Ok((work, Pool::for_short_work(work, SHARED_WORK, PARALLEL_WORK)?))
+    let in_f32 = work.saturating_mul(size_of::<T>() / size_of::<f32>());
+    Ok((work, Pool::for_short_work(in_f32, SHARED_WORK, PARALLEL_WORK)?))
 }
 
 /// C = α·A·B + β·C, A of m×k, B of k×n, C of m×n, any strides (so a transpose is a view, [`MatRef::t`]).
@@ -81,7 +82,7 @@ pub fn gemm_with<T: Element>(
 ) -> Result<()> {
     let [m, n, k] = check(a.shape(), b.shape(), c.shape(), epilogue)?;
     let arch = Arch::current()?;
-    let (work, pool) = work_and_pool([m, n, k])?;
+    let (work, pool) = work_and_pool::<T>([m, n, k])?;
     let c = Output { start: c.as_mut_ptr(), strides: c.strides() };
     let call = Call { size: [m, n, k], a, b, c, finish: General::new(alpha, beta, epilogue) };
     // Lanes run along C's columns, so those should be contiguous; where the rows are, or there is but one column, Cᵀ = Bᵀ·Aᵀ.

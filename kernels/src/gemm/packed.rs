@@ -80,7 +80,7 @@ pub fn gemm_packed_a<T: Element>(
     epilogue: Epilogue<'_, T>,
 ) -> Result<()> {
     let size @ [m, _, k] = check(a.shape, b.shape(), c.shape(), epilogue)?;
-    let (_, pool) = work_and_pool(size)?;
+    let (_, pool) = work_and_pool::<T>(size)?;
     let columns = Dense(b.t());
     let plan = Plan::of_right(m, b, &Blocking::of::<T>(a.arch, k));
     let product = Product {
@@ -108,7 +108,7 @@ pub fn gemm_packed_b<T: Element>(
     epilogue: Epilogue<'_, T>,
 ) -> Result<()> {
     let size @ [_, n, k] = check(a.shape(), b.shape, c.shape(), epilogue)?;
-    let (_, pool) = work_and_pool(size)?;
+    let (_, pool) = work_and_pool::<T>(size)?;
     let (rows, blocking) = (Dense(a), Blocking::of::<T>(b.arch, k));
     let product = Product {
         size,
