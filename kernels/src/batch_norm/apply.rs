@@ -117,60 +117,66 @@ impl<T: Element, K: Channelwise<T, IN>, const IN: usize> WithSimd for ApplyRows<
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { op, constants, inputs, y } = self;
         let width = constants.len() / 4;
-        let lanes = Vector::<T, S>::len();
-        let mut at = 0;
-        // The last registers overlap those before them, and compute the same again.
-        while at < width && width >= STRIP * lanes {
-            at = at.min(width - STRIP * lanes);
-            columns::<_, _, _, IN, STRIP>(simd, op, constants, inputs, at, &mut *y);
-            at += STRIP * lanes;
+        let rows = y.len() / width;
+        let whole = rows - rows % ROWS;
+        for row in (0..whole).step_by(ROWS) {
+            apply_rows::<_, _, _, IN, ROWS>(simd, op, constants, inputs, row, &mut *y);
         }
-        while at < width && width >= lanes {
-            at = at.min(width - lanes);
-            columns::<_, _, _, IN, 1>(simd, op, constants, inputs, at, &mut *y);
-            at += lanes;
-        }
-        for at in at..width {
-            columns::<_, _, _, IN, 1>(Scalar::new(), op, constants, inputs, at, &mut *y);
+        for row in whole..rows {
+            apply_rows::<_, _, _, IN, 1>(simd, op, constants, inputs, row, &mut *y);
         }
     }
 }
 
-/// Registers of columns that go down the rows together: whose constants the registers hold.
-const STRIP: usize = 2;
+/// Rows side by side, for which each register of constants is loaded once.
+const ROWS: usize = 4;
 
-/// `R` registers of columns from `at` on.
+/// `R` rows from `row` on.
 #[inline(always)]
-fn columns<T: Element, S: Simd, K: Channelwise<T, IN>, const IN: usize, const R: usize>(
+fn apply_rows<T: Element, S: Simd, K: Channelwise<T, IN>, const IN: usize, const R: usize>(
     simd: S,
     op: K,
     constants: &[T],
     inputs: [&[T]; IN],
-    at: usize,
+    row: usize,
     y: &mut [T],
 ) {
     let width = constants.len() / 4;
     let lanes = Vector::<T, S>::len();
-    let mut vectors = [[Vector::zero(simd); 4]; R];
-    for (register, vectors) in vectors.iter_mut().enumerate() {
-        for (constant, vector) in vectors.iter_mut().enumerate() {
-            let from = &constants[constant * width + at + register * lanes..];
-            *vector = Vector::load(simd, from);
-        }
+    let y = &mut y[row * width..][..R * width];
+    let mut x = inputs;
+    for x in &mut x {
+        *x = &x[row * width..][..R * width];
     }
-    for (row, y) in y.chunks_exact_mut(width).enumerate() {
-        let mut x = inputs;
-        for x in &mut x {
-            *x = &x[row * width + at..][..R * lanes];
-        }
-        let y = &mut y[at..][..R * lanes];
-        for register in 0..R {
-            let mut registers = [Vector::zero(simd); IN];
-            for input in 0..IN {
-                registers[input] = Vector::load(simd, &x[input][register * lanes..]);
+    macro_rules! register {
+        ($simd:expr, $at:expr) => {
+            // SAFETY: a register (or an element) from `$at` on lies within each of the `R` rows and the constants.
+            unsafe {
+                let mut vectors = [Vector::zero($simd); 4];
+                for constant in 0..4 {
+                    vectors[constant] =
+                        Vector::load_ptr($simd, constants.as_ptr().add(constant * width + $at));
+                }
+                for row in 0..R {
+                    let mut registers = [Vector::zero($simd); IN];
+                    for input in 0..IN {
+                        registers[input] =
+                            Vector::load_ptr($simd, x[input].as_ptr().add(row * width + $at));
+                    }
+                    op.of(vectors, registers).store_ptr(y.as_mut_ptr().add(row * width + $at));
+                }
             }
-            op.of(vectors[register], registers).store(&mut y[register * lanes..]);
+        };
+    }
+    if width < lanes {
+        for at in 0..width {
+            register!(Scalar::new(), at);
         }
+        return;
+    }
+    for at in (0..width).step_by(lanes) {
+        // The last register overlaps the one before it, and computes the same again.
+        register!(simd, at.min(width - lanes));
     }
 }
 

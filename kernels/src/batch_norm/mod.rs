@@ -41,10 +41,12 @@ fn check_shape(
 /// Elements below which waking a thread costs more than the work.
 const PARALLEL_LEN: usize = 1 << 14;
 
-/// Elements whose sums a task takes: the second pass over them finds them in L2.
+/// Elements whose moments a task takes: the second pass over them finds them in L2.
 const PART_LEN: usize = 1 << 15;
+/// Tasks at most whose elements pass once, in runs as long as can be.
+const PARTS: usize = 8;
 
-/// Channels whose sums a task takes.
+/// Channels whose moments a task takes.
 fn channels_a_part([batch, _, inner]: [usize; 3]) -> usize {
     (PART_LEN / (batch * inner)).max(1)
 }
@@ -171,7 +173,7 @@ pub fn batch_norm_backward<T: Element>(
     check_batch(OP, shape)?;
     let arch = Arch::current()?;
     let pool = Pool::for_work(2 * x.len(), PARALLEL_LEN)?;
-    let channels = channels_a_part(shape);
+    let channels = channels_a_part(shape).max(shape[1].div_ceil(PARTS));
     let parts = ((&mut *dgamma, &mut *dbeta), (mean, inv_std));
     pool.for_each_part(parts, channels, |part, ((dgamma, dbeta), (mean, inv_std))| {
         let (first, inputs) = (part * channels, [x, dy]);

@@ -202,6 +202,12 @@ fn add_term<T: Element, S: Simd, K: Term<T, IN, OUT>, const IN: usize, const OUT
     }
 }
 
+/// Bytes of a row from which on rows are added up one after another, as memory likes it, and the sums are in L1. Columns of shorter ones
+/// are followed down the rows, a few registers at a time, and the sums are registers. Either way in the order of the rows.
+const WIDE: usize = 2048;
+/// Rows at a time, for which sums and constants are loaded once.
+const ROWS: usize = 4;
+
 /// Sums columns from `at` on of rows of `row_len`, as many as there are totals.
 #[inline(always)]
 fn sum_columns<T: Element, S: Simd, K: Term<T, IN, OUT>, const IN: usize, const OUT: usize>(
@@ -210,7 +216,7 @@ fn sum_columns<T: Element, S: Simd, K: Term<T, IN, OUT>, const IN: usize, const 
     constants: [&[T]; 2],
     inputs: [&[T]; IN],
     [at, row_len]: [usize; 2],
-    totals: [&mut [T]; OUT],
+    mut totals: [&mut [T]; OUT],
 ) {
     /// Registers side by side: a few cache lines.
     const WIDTH: usize = 4;
@@ -246,6 +252,21 @@ fn sum_columns<T: Element, S: Simd, K: Term<T, IN, OUT>, const IN: usize, const 
             }
         }};
     }
+    if row_len * size_of::<T>() >= WIDE {
+        column = count - count % lanes;
+        for totals in &mut totals {
+            totals[..column].fill(T::zero());
+        }
+        let rows = inputs[0].len() / row_len;
+        let whole = rows - rows % ROWS;
+        let mut add = AddRows { term, constants, inputs, row_len, totals: &mut totals };
+        for row in (0..whole).step_by(ROWS) {
+            add.rows::<S, ROWS>(simd, at + row * row_len);
+        }
+        for row in whole..rows {
+            add.rows::<S, 1>(simd, at + row * row_len);
+        }
+    }
     while column + WIDTH * lanes <= count {
         registers!(WIDTH);
         column += WIDTH * lanes;
@@ -277,6 +298,58 @@ fn sum_columns<T: Element, S: Simd, K: Term<T, IN, OUT>, const IN: usize, const 
         }
         for out in 0..OUT {
             sums[out].store_partial(&mut *totals[out]);
+        }
+    }
+}
+
+/// Adds rows to the totals, as many columns as fill registers.
+struct AddRows<'a, 'b, T, K, const IN: usize, const OUT: usize> {
+    term: K,
+    constants: [&'a [T]; 2],
+    inputs: [&'a [T]; IN],
+    row_len: usize,
+    totals: &'a mut [&'b mut [T]; OUT],
+}
+
+impl<T: Element, K: Term<T, IN, OUT>, const IN: usize, const OUT: usize>
+    AddRows<'_, '_, T, K, IN, OUT>
+{
+    /// `R` rows, the first of which begins at `at`.
+    #[inline(always)]
+    fn rows<S: Simd, const R: usize>(&mut self, simd: S, at: usize) {
+        let Self { term, constants, inputs, row_len, ref mut totals } = *self;
+        let (lanes, count) = (Vector::<T, S>::len(), totals[0].len());
+        let holds = |slice: &[T], len: usize| slice.len() >= len;
+        assert!(inputs.iter().all(|x| holds(x, at + (R - 1) * row_len + count)));
+        assert!(constants.iter().all(|x| holds(x, count)));
+        assert!(totals.iter().all(|x| holds(x, count)));
+        for column in (0..count - count % lanes).step_by(lanes) {
+            // SAFETY: a register from here on lies within each row, the constants and the totals, as asserted.
+            unsafe {
+                let mut vectors = [Vector::zero(simd); 2];
+                for constant in 0..2 {
+                    vectors[constant] =
+                        Vector::load_ptr(simd, constants[constant].as_ptr().add(column));
+                }
+                let mut sums = [Vector::zero(simd); OUT];
+                for out in 0..OUT {
+                    sums[out] = Vector::load_ptr(simd, totals[out].as_ptr().add(column));
+                }
+                for row in 0..R {
+                    let mut registers = [Vector::zero(simd); IN];
+                    for input in 0..IN {
+                        let x = inputs[input].as_ptr().add(at + row * row_len + column);
+                        registers[input] = Vector::load_ptr(simd, x);
+                    }
+                    let terms = term.of(vectors, registers);
+                    for out in 0..OUT {
+                        sums[out] = sums[out] + terms[out];
+                    }
+                }
+                for out in 0..OUT {
+                    sums[out].store_ptr(totals[out].as_mut_ptr().add(column));
+                }
+            }
         }
     }
 }
