@@ -131,7 +131,7 @@ impl<T: Element, L: Panels<T>, R: Panels<T>> Block<T, L, R> {
 
     /// The panel from column `j` on, that C's last column cuts off: as few registers as hold it. Where B is read in place and C is
     /// only written, it begins further left, and what was there is written again with the same bits; else its last register
-    /// is masked.
+    /// is masked at the depths where what lies behind the row must not be read.
     ///
     /// # Safety
     /// As [`Block::compute`].

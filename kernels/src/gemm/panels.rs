@@ -223,8 +223,11 @@ pub trait Panels<T>: Copy + Sync {
     /// As [`Panels::registers`].
     unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> Self::Columns<N>;
 
-    /// At how many depths, from the first on, `width` columns from `first` on may be read, even those beyond the operand.
-    fn readable(&self, first: usize, width: usize) -> usize;
+    /// At how many depths, from the first on, `width` columns from `first` on may be read, even those beyond the operand: all, where
+    /// it is `PADDED`.
+    fn readable(&self, _first: usize, _width: usize) -> usize {
+        usize::MAX
+    }
 }
 
 /// Packed micropanels.
@@ -272,11 +275,6 @@ impl<T: Element> Panels<T> for Packed<'_, T> {
     #[inline(always)]
     unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> SideBySide {
         SideBySide::side_by_side(first, lanes)
-    }
-
-    #[inline(always)]
-    fn readable(&self, _first: usize, _width: usize) -> usize {
-        self.depth
     }
 }
 
@@ -458,10 +456,5 @@ impl<T: Element> Panels<T> for Gathered<'_, T> {
     unsafe fn columns<const N: usize>(&self, first: usize, lanes: usize) -> [usize; N] {
         let columns = &self.columns[first / lanes..][..N];
         std::array::from_fn(|j| columns[j])
-    }
-
-    #[inline(always)]
-    fn readable(&self, _first: usize, _width: usize) -> usize {
-        self.depth.len()
     }
 }
