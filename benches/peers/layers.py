@@ -5,8 +5,9 @@
 
 `operations`, float32, batch 100, beside PyTorch in both memory formats: convolutions with their share of the machine's peak, the
 others with that of a copy of as many bytes as they must move, both measured in the same process; im2col and col2im beside
-NumPy's. `drop-in`, float64, `--batch 1 10 100 1000`: layers, and a gradient and update of whole networks, beside NumPy as the
-book writes it. Without either, both. In turns, as `kasoku.bench` tells.
+NumPy's. `drop-in`, `--batch 1 10 100 1000`: a gradient and update of whole networks by layer objects, in float64 and in float32,
+and layers one by one in float64, beside NumPy as the book writes it, in float64. Without either, both. In turns, as
+`kasoku.bench` tells.
 """
 
 import argparse
@@ -40,9 +41,11 @@ def tables(arguments):
             yield title, operations.rows(cases, budget, only)
     if arguments.what != "operations":
         for batch in arguments.batch:
-            title = f"batch {batch}, float64"
-            yield f"Step by layer objects, {title}", step.rows_by_layers(batch, budget, only)
-            yield f"Layers, both ways, {title}", layers.rows(batch, budget, only)
+            for dtype in ("float64", "float32"):
+                title = f"Step by layer objects, batch {batch}, {dtype} (NumPy's float64)"
+                yield title, step.rows_by_layers(batch, budget, only, dtype)
+            title = f"Layers, both ways, batch {batch}, float64"
+            yield title, layers.rows(batch, budget, only)
 
 
 def main():

@@ -99,8 +99,9 @@ def test_layers_are_measured_beside_numpy():
     assert len(rows) == 11
     assert all(list(row.figures) == ["kasoku", "NumPy"] for row in rows)
     assert [row.name for row in layers.rows(2, SHORT, "Pooling")] == ["Pooling 2×2, 30×24×24"]
-    (row,) = step.rows_by_layers(2, SHORT, "TwoLayer")
-    assert all(figures.ms > 0 for figures in row.figures.values())
+    for dtype in ("float64", "float32"):
+        (row,) = step.rows_by_layers(2, SHORT, "TwoLayer", dtype)
+        assert all(figures.ms > 0 for figures in row.figures.values())
 
 
 def test_a_layer_net_is_the_books(rng):

@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from kasoku.bench.contest import RATES, Array, Case
 from kasoku.blocks import (
@@ -24,7 +25,7 @@ _LEARNED = {"W": "dW", "b": "db", "gamma": "dgamma", "beta": "dbeta"}
 
 
 class LayerNet:
-    """A row of layer objects of the module ``maker``, a loss, and a rule of ``optimizers`` that updates them; float64."""
+    """A row of layer objects of the module ``maker``, a loss, and a rule of ``optimizers`` that updates them."""
 
     def __init__(
         self,
@@ -32,10 +33,11 @@ class LayerNet:
         optimizers: ModuleType,
         case: Case,
         weights: Sequence[Sequence[Array]],
+        dtype: DTypeLike = np.float64,
     ) -> None:
         self.blocks = case.layers
         self.layers = [
-            self._layer(maker, block, [array.astype(np.float64) for array in arrays])
+            self._layer(maker, block, [array.astype(dtype) for array in arrays])
             for block, arrays in zip(self.blocks, weights, strict=True)
         ]
         self.last_layer = maker.SoftmaxWithLoss()

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from kasoku import _numpy_reference as reference
 from kasoku import layers, networks, optimizer
@@ -51,16 +52,23 @@ def rows(batch: int, budget: Budget, only: str = "", peers: Iterable[str] = PEER
         yield compare(case.name, works, budget, floor)
 
 
-def rows_by_layers(batch: int, budget: Budget, only: str = "") -> Iterator[Row]:
-    """The same by the book's layer objects, kasoku's and NumPy's, both in float64."""
+def rows_by_layers(
+    batch: int, budget: Budget, only: str = "", dtype: DTypeLike = np.float64
+) -> Iterator[Row]:
+    """The same by the book's layer objects, kasoku's in ``dtype`` and NumPy's in float64."""
     for case in CASES:
         if only not in case.name:
             continue
         x, t = case.batch(batch)
         weights = initial_weights(case, case.build())
-        sides = {"kasoku": (layers, optimizer), "NumPy": (reference, reference)}
+        sides = {
+            "kasoku": (layers, optimizer, dtype),
+            "NumPy": (reference, reference, np.float64),
+        }
         works = {
-            who: partial(LayerNet(*side, case, weights).train_step, x.astype(np.float64), t)
-            for who, side in sides.items()
+            who: partial(
+                LayerNet(maker, optimizers, case, weights, kind).train_step, x.astype(kind), t
+            )
+            for who, (maker, optimizers, kind) in sides.items()
         }
         yield compare(case.name, works, budget)
