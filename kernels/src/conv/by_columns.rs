@@ -7,17 +7,17 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::DataGradient;
 use super::forward;
 use super::geometry::ConvGeometry;
 use super::plane::Plane;
-use super::{DataGradient, PARALLEL_WORK};
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::error::Result;
 use crate::gemm::driver::{Operand, Product};
 use crate::gemm::packing::Dense;
 use crate::gemm::{Epilogue, General, Output};
-use crate::parallel::{Pool, Rows};
+use crate::parallel::Pool;
 use crate::simd::Vector;
 use crate::view::MatRef;
 use crate::workspace::with_scratch_in_parts;
@@ -27,32 +27,13 @@ const ADDING: usize = 10;
 /// Bytes of columns at a time: some of L2. The same on every machine, so that sums are.
 const COLUMNS: usize = 1 << 18;
 
-/// Whether this is faster than [`forward::backward_data`].
+/// Whether this is faster than what `forward.rs` does.
 pub(super) fn is_best<T: Element>(geometry: &ConvGeometry) -> Result<bool> {
     let ([_, channels, ..], [_, filters, height, width]) = (geometry.input(), geometry.output());
     // A row alone needs a load for each multiply-add.
     let halves = if channels == 1 { 3 } else { 2 };
     let product = filters * forward::windows_of_data_gradient::<T>(geometry)? * halves / 2;
     Ok((filters + ADDING) * height * width < product)
-}
-
-pub(super) fn backward_data<T: Element>(
-    geometry: &ConvGeometry,
-    dy: &[T],
-    w: &[T],
-    dx: &mut [T],
-) -> Result<()> {
-    if dx.is_empty() {
-        return Ok(());
-    }
-    let ([batch, ..], work) = (geometry.input(), geometry.taps() * geometry.output_len());
-    let pool = Pool::for_work(work, PARALLEL_WORK)?;
-    let dx = Rows::new(dx, batch, geometry.input_len() / batch);
-    let dy = Rows::new(dy, batch, geometry.output_len() / batch);
-    with_data_gradient(geometry, w, |of_image| {
-        pool.for_each_part((dx, dy), 1, |_, (dx, dy)| of_image(dy.data, dx.data));
-        Ok(())
-    })
 }
 
 /// Calls `body` with what gives dx of one image from its dy.

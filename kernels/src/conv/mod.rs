@@ -7,7 +7,8 @@
 //! | 1×1, stride 1, no padding | `forward.rs`: a matrix product | a channel of the image is a row of all windows |
 //! | anything else, rows of a register or more | `forward.rs`, in place: a matrix product whose windows are read where they lie | nothing is copied but the image, once, with its padding; its columns in turns, where windows are a stride apart |
 //! | shorter rows; many filters, if rows fit registers badly | `forward.rs`, packed: the same, windows copied into panels | half a register of windows costs as much as a whole one |
-//! | gradient by x of one channel, of a stride, or of an image much larger than dy | `by_columns.rs`: the gradient of the column matrix, added up | a product for each of x's pixels is half a tile, or mostly of zeros |
+//! | gradient by x of one channel; stride 1, rows of a register or more, filters of 2 to 5 rows | `one_channel.rs`: lanes along the pixels, rows of dx in registers | dy is read once for each column of a filter, and nothing of it that is not needed |
+//! | gradient by x of one channel else, of a stride, or of an image much larger than dy | `by_columns.rs`: the gradient of the column matrix, added up | a product for each of x's pixels is half a tile, or mostly of zeros |
 //! | gradient by the weights of few taps, or of filters that leave much of a panel empty; stride 1, rows of a register or more | `few_taps.rs`: lanes along the pixels | 9 taps are too few to pack dy for, and 6 filters a third of a panel |
 //! | gradient by the weights, but for those | `backward_weight.rs`: a matrix product over the pixels | windows are read element by element where they lie |
 //!
@@ -21,6 +22,7 @@ mod few_taps;
 mod forward;
 mod geometry;
 mod in_lanes;
+mod one_channel;
 pub(crate) mod plane;
 mod source;
 
@@ -31,6 +33,7 @@ use in_lanes::InLanes;
 
 use crate::element::Element;
 use crate::error::{Result, check_len, checked_size};
+use crate::parallel::{Pool, Rows};
 use crate::threads::num_threads;
 
 /// Multiply-adds below which waking a thread costs more than it saves.
@@ -84,8 +87,11 @@ pub fn backward_data<T: Element>(
     check_len(OP, "dx", dx, geometry.input_len())?;
     match InLanes::new::<T>(geometry)? {
         Some(in_lanes) => in_lanes.backward_data(dy, w, dx),
+        None if one_channel::is_best::<T>(geometry)? => {
+            one_channel::with_data_gradient(geometry, w, image_by_image(geometry, dy, dx))
+        }
         None if by_columns::is_best::<T>(geometry)? => {
-            by_columns::backward_data(geometry, dy, w, dx)
+            by_columns::with_data_gradient(geometry, w, image_by_image(geometry, dy, dx))
         }
         None => forward::backward_data(geometry, dy, w, dx),
     }
@@ -156,14 +162,36 @@ pub fn backward<T: Element>(
         let data = Some((dx, of_image));
         Pass { geometry, x, dy, dw, db: Some(db), data }.run()
     };
-    match by_columns::is_best::<T>(geometry)? {
-        true => by_columns::with_data_gradient(geometry, w, run),
-        false => forward::with_data_gradient(geometry, w, run),
+    if one_channel::is_best::<T>(geometry)? {
+        one_channel::with_data_gradient(geometry, w, run)
+    } else if by_columns::is_best::<T>(geometry)? {
+        by_columns::with_data_gradient(geometry, w, run)
+    } else {
+        forward::with_data_gradient(geometry, w, run)
     }
 }
 
 /// Computes dx of one image from its dy.
 type DataGradient<'a, T> = dyn Fn(&[T], &mut [T]) + Sync + 'a;
+
+/// What takes the gradient of each image of a batch.
+fn image_by_image<'a, T: Element>(
+    geometry: &'a ConvGeometry,
+    dy: &'a [T],
+    dx: &'a mut [T],
+) -> impl FnOnce(&DataGradient<'_, T>) -> Result<()> + 'a {
+    move |of_image| {
+        if dx.is_empty() {
+            return Ok(());
+        }
+        let ([batch, ..], work) = (geometry.input(), geometry.taps() * geometry.output_len());
+        let pool = Pool::for_work(work, PARALLEL_WORK)?;
+        let dx = Rows::new(dx, batch, geometry.input_len() / batch);
+        let dy = Rows::new(dy, batch, geometry.output_len() / batch);
+        pool.for_each_part((dx, dy), 1, |_, (dx, dy)| of_image(dy.data, dx.data));
+        Ok(())
+    }
+}
 
 /// The column matrix of x (batch, channels, height, width): a row for each window, in the order (n, y, x), and in it
 /// a column for each cell, in the order (channel, filter y, filter x); 0 on the padding.

@@ -197,6 +197,37 @@ fn rows_of_many_taps_agree_with_the_definition() {
     }
 }
 
+/// Images of one channel: rows of whole registers and of others, filters of few rows and of more, more of them than pass at once.
+#[test]
+fn images_of_one_channel_agree_with_the_definition() {
+    for (edge, filters) in [(9, 4), (21, 17), (28, 30), (35, 33)] {
+        for (height, width, pad) in
+            [(2, 3, 0), (3, 3, 1), (4, 1, 0), (5, 5, 0), (5, 7, 4), (6, 2, 1)]
+        {
+            let window = Window::new(height, width).pad(pad);
+            let geometry = ConvGeometry::new([2, 1, edge + 3, edge], filters, window).unwrap();
+            check_all::<f32>(&geometry, false, edge as u64);
+            check_all::<f64>(&geometry, false, edge as u64);
+        }
+    }
+}
+
+/// Lanes and rows beyond dy meet no weight.
+#[test]
+fn an_infinite_weight_reaches_the_gradients_that_it_is_a_factor_of_and_no_other() {
+    let geometry = ConvGeometry::new([1, 1, 8, 23], 5, Window::new(3, 3)).unwrap();
+    let (dy, mut w) = (vec![1.0f32; len(geometry.output())], vec![1.0; 5 * 9]);
+    w[2] = f32::INFINITY;
+    let mut dx = vec![0.0; 8 * 23];
+    conv::backward_data(&geometry, &dy, &w, &mut dx).unwrap();
+    for (row, dx) in dx.chunks_exact(23).enumerate() {
+        for (column, dx) in dx.iter().enumerate() {
+            assert_eq!(dx.is_infinite(), row < 6 && column >= 2, "{row} {column} {dx}");
+            assert!(!dx.is_nan());
+        }
+    }
+}
+
 #[test]
 fn infinity_on_the_image_reaches_the_gradients_of_taps_over_it_and_no_other() {
     let geometry = ConvGeometry::new([1, 1, 6, 21], 5, Window::new(3, 3)).unwrap();
