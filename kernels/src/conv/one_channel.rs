@@ -161,10 +161,8 @@ impl<T: Element> AddImage<'_, T> {
                     .wrapping_sub((K - 1) * width);
                 let mut w = self.w.as_ptr().add(filters.start * K * columns + column);
                 for _ in filters.clone() {
-                    let mut weights = [Vector::zero(simd); K];
-                    for i in 0..K {
-                        weights[i] = Vector::splat(simd, *w.add(i * columns));
-                    }
+                    let weights: [_; K] =
+                        std::array::from_fn(|i| Vector::splat(simd, *w.add(i * columns)));
                     // By hand: each row of dx is a register only if all indices are constants.
                     macro_rules! steps {
                         ($($step:literal)*) => {
