@@ -159,6 +159,11 @@ impl Arch {
         }
     }
 
+    /// This, or with registers of 256 bits where rows of `width` elements would not fill one of its own.
+    pub(crate) fn for_rows_of<T: Element>(self, width: usize) -> Self {
+        if width < self.lanes::<T>() { self.of_256_bits() } else { self }
+    }
+
     /// Runs `kernel`, compiled for this instruction set. Call it once a task, not once an element.
     #[inline]
     pub(crate) fn dispatch<K: WithSimd>(self, kernel: K) -> K::Output {

@@ -47,7 +47,7 @@ pub(super) fn with_data_gradient<T: Element>(
     let (tap_offsets, row_step) = (plane.tap_offsets(), plane.row_step());
     let rows_at_once = (COLUMNS / (taps * width * size_of::<T>()).max(1)).clamp(1, height);
     let arch = Arch::current()?;
-    let adding = if width < arch.lanes::<T>() { arch.of_256_bits() } else { arch };
+    let adding = arch.for_rows_of::<T>(width);
     let w = MatRef::new(w, [filters, taps])?.t();
     body(&|dy, dx| {
         let lens = [taps * rows_at_once * width, plane.len()];

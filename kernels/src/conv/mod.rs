@@ -85,15 +85,23 @@ pub fn backward_data<T: Element>(
     check_len(OP, "dy", dy, geometry.output_len())?;
     check_len(OP, "w", w, geometry.weight_len())?;
     check_len(OP, "dx", dx, geometry.input_len())?;
-    match InLanes::new::<T>(geometry)? {
-        Some(in_lanes) => in_lanes.backward_data(dy, w, dx),
-        None if one_channel::is_best::<T>(geometry)? => {
-            one_channel::with_data_gradient(geometry, w, image_by_image(geometry, dy, dx))
+    if let Some(in_lanes) = InLanes::new::<T>(geometry)? {
+        return in_lanes.backward_data(dy, w, dx);
+    }
+    match DataWay::of::<T>(geometry)? {
+        // Few images are cut further there.
+        DataWay::Correlation => forward::backward_data(geometry, dy, w, dx),
+        _ if dx.is_empty() => Ok(()),
+        way => {
+            let ([batch, ..], work) = (geometry.input(), geometry.taps() * geometry.output_len());
+            let pool = Pool::for_work(work, PARALLEL_WORK)?;
+            let dx = Rows::new(dx, batch, geometry.input_len() / batch);
+            let dy = Rows::new(dy, batch, geometry.output_len() / batch);
+            way.with_data_gradient(geometry, w, |of_image| {
+                pool.for_each_part((dx, dy), 1, |_, (dx, dy)| of_image(dy.data, dx.data));
+                Ok(())
+            })
         }
-        None if by_columns::is_best::<T>(geometry)? => {
-            by_columns::with_data_gradient(geometry, w, image_by_image(geometry, dy, dx))
-        }
-        None => forward::backward_data(geometry, dy, w, dx),
     }
 }
 
@@ -158,38 +166,47 @@ pub fn backward<T: Element>(
         backward_data(geometry, dy, w, dx)?;
         return backward_weight(geometry, x, dy, dw, Some(db));
     }
-    let run = |of_image: &DataGradient<'_, T>| {
+    DataWay::of::<T>(geometry)?.with_data_gradient(geometry, w, |of_image| {
         let data = Some((dx, of_image));
         Pass { geometry, x, dy, dw, db: Some(db), data }.run()
-    };
-    if one_channel::is_best::<T>(geometry)? {
-        one_channel::with_data_gradient(geometry, w, run)
-    } else if by_columns::is_best::<T>(geometry)? {
-        by_columns::with_data_gradient(geometry, w, run)
-    } else {
-        forward::with_data_gradient(geometry, w, run)
-    }
+    })
 }
 
 /// Computes dx of one image from its dy.
 type DataGradient<'a, T> = dyn Fn(&[T], &mut [T]) + Sync + 'a;
 
-/// What takes the gradient of each image of a batch.
-fn image_by_image<'a, T: Element>(
-    geometry: &'a ConvGeometry,
-    dy: &'a [T],
-    dx: &'a mut [T],
-) -> impl FnOnce(&DataGradient<'_, T>) -> Result<()> + 'a {
-    move |of_image| {
-        if dx.is_empty() {
-            return Ok(());
+/// The ways to the gradient by x of one image after another.
+#[derive(Clone, Copy)]
+enum DataWay {
+    OneChannel,
+    ByColumns,
+    Correlation,
+}
+
+impl DataWay {
+    /// The best of them.
+    fn of<T: Element>(geometry: &ConvGeometry) -> Result<Self> {
+        Ok(if one_channel::is_best::<T>(geometry)? {
+            Self::OneChannel
+        } else if by_columns::is_best::<T>(geometry)? {
+            Self::ByColumns
+        } else {
+            Self::Correlation
+        })
+    }
+
+    /// Calls `body` with what gives dx of one image from its dy.
+    fn with_data_gradient<T: Element>(
+        self,
+        geometry: &ConvGeometry,
+        w: &[T],
+        body: impl FnOnce(&DataGradient<'_, T>) -> Result<()>,
+    ) -> Result<()> {
+        match self {
+            Self::OneChannel => one_channel::with_data_gradient(geometry, w, body),
+            Self::ByColumns => by_columns::with_data_gradient(geometry, w, body),
+            Self::Correlation => forward::with_data_gradient(geometry, w, body),
         }
-        let ([batch, ..], work) = (geometry.input(), geometry.taps() * geometry.output_len());
-        let pool = Pool::for_work(work, PARALLEL_WORK)?;
-        let dx = Rows::new(dx, batch, geometry.input_len() / batch);
-        let dy = Rows::new(dy, batch, geometry.output_len() / batch);
-        pool.for_each_part((dx, dy), 1, |_, (dx, dy)| of_image(dy.data, dx.data));
-        Ok(())
     }
 }
 

@@ -27,19 +27,14 @@ const FILTERS_AT_ONCE: usize = 16;
 /// Filters below which adding to dx costs more than what it saves.
 const FEW_FILTERS: usize = 4;
 
-/// The registers that a row of dy fills best.
-fn arch_for<T: Element>(width: usize) -> Result<Arch> {
-    let arch = Arch::current()?;
-    Ok(if width < arch.lanes::<T>() { arch.of_256_bits() } else { arch })
-}
-
 /// Whether this is faster than the other ways.
 pub(super) fn is_best<T: Element>(geometry: &ConvGeometry) -> Result<bool> {
     let ([_, filters, _, width], window) = (geometry.output(), geometry.window());
     let can = geometry.input()[1] == 1
         && window.stride == [1, 1]
         && (2..=MOST_FILTER_ROWS).contains(&window.size[0]);
-    Ok(can && filters >= FEW_FILTERS && width >= arch_for::<T>(width)?.lanes::<T>())
+    let lanes = Arch::current()?.for_rows_of::<T>(width).lanes::<T>();
+    Ok(can && filters >= FEW_FILTERS && width >= lanes)
 }
 
 /// Calls `body` with what gives dx of one image from its dy.
@@ -50,7 +45,7 @@ pub(super) fn with_data_gradient<T: Element>(
 ) -> Result<()> {
     let plane = Plane::of_input(geometry);
     let ([_, _, height, width], size) = (geometry.output(), geometry.window().size);
-    let arch = arch_for::<T>(width)?;
+    let arch = Arch::current()?.for_rows_of::<T>(width);
     body(&|dy, dx| {
         with_scratch(plane.len(), |haloed: &mut [T]| {
             haloed.fill(T::zero());

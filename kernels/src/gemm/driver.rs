@@ -299,9 +299,8 @@ const PANELS_TO_CUT_COLUMNS: usize = 4;
 
 /// Whether `n` columns in panels of `nr` can be cut in two, the second part at most a tenth longer than the first: 100 into 48 and 52.
 fn can_halve_columns(n: usize, nr: usize) -> bool {
-    let panels = n.div_ceil(nr);
-    let half = panels / 2 * nr;
-    panels >= PANELS_TO_CUT_COLUMNS && 10 * (n - half) <= 11 * half
+    let half = piece(n, nr, 0, 2).len();
+    n.div_ceil(nr) >= PANELS_TO_CUT_COLUMNS && 10 * (n - half) <= 11 * half
 }
 
 /// Piece `index` of `pieces` of `len` lines: whole tiles of `unit`, as equal as can be.

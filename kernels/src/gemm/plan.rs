@@ -87,9 +87,10 @@ impl Plan {
         let large = blocking.bytes_of_b::<T>(b.cols()) > caches.l2;
         // Rows that fill L1 evenly may as well exceed it: they are asked for ahead.
         let lines = lines_of_l1::<T>(step);
-        let crowded = blocking.kc.min(b.rows()) > lines && lines < caches.l1 / LINE;
+        let depth = blocking.kc.min(b.rows());
+        let crowded = depth > lines && lines < caches.l1 / LINE;
         let lines_of_a_step = blocking.nr * size_of::<T>() / LINE + 1;
-        let fills_l1 = lines_of_a_step * LINE * blocking.kc.min(b.rows()) > caches.l1 / 4 * 3;
+        let fills_l1 = lines_of_a_step * LINE * depth > caches.l1 / 4 * 3;
         let is_in_l2 = b.rows().saturating_mul(b.cols()) <= caches.l2 / size_of::<T>();
         let rows_to_align = match fills_l1 && is_in_l2 && b.cols() >= 2 * blocking.nr {
             true => ROWS_TO_ALIGN_DEEP_B,
