@@ -44,7 +44,12 @@ pub(super) unsafe fn compute<T: Element>(
     let task = TASK_WORK.div_ceil(depth * count);
     with_scratch(count * depth, |x| {
         for (column, x) in x.chunks_exact_mut(depth).enumerate() {
-            x.iter_mut().enumerate().for_each(|(d, x)| *x = vectors.get(d, column));
+            let mut from = vectors.at(0, column);
+            for x in x {
+                // SAFETY: an element of the view, which is as deep as `x` is long.
+                *x = unsafe { *from };
+                from = from.wrapping_offset(vectors.strides()[0]);
+            }
         }
         let x = &*x;
         // In the blocks of every other product, so that C gets the same sums in the same steps.

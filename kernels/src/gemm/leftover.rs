@@ -1,8 +1,6 @@
 //! The last columns of C, where whole registers leave a few: a register that holds no more takes as long as a full one, and a
 //! tile of 50 columns as long as one of 56. As vectors of their own they cost what they are.
 
-use std::ops::RangeInclusive;
-
 use super::blocking::Blocking;
 use super::caches::Caches;
 use super::driver::{Operand, Product};
@@ -18,27 +16,36 @@ use crate::view::MatRef;
 /// At most so many columns, and this share of a register.
 const MOST: usize = gemv::VECTORS;
 const SHARE: usize = 2;
-/// Depth from which a row's dot products take less than its part of a register, and up to which its rows are still in L2 when the
-/// products come to them.
-const DEPTHS_FOR_DOTS: RangeInclusive<usize> = 128..=1024;
-
+/// Multiply-adds of A·B below which a call costs more than the columns, as dot products or along the columns of A.
+const WORK_FOR_DOTS: usize = 1 << 15;
+const WORK_FOR_LANES: usize = 1 << 16;
+/// Depth, for each column, from which a row's dot products take less than its part of a register: it would be a panel of its own
+/// behind whole panels, whose tiles load more than they add up, else the second half of one.
+const DEPTH_BEHIND_PANELS: usize = 12;
+const DEPTH_WITHIN_PANEL: usize = 32;
+/// Depth up to which a row of A is still in L2 when the products come to it.
+const MOST_DEPTH: usize = 1024;
 /// A's share of L3, up to which it is worth another pass.
 const SHARE_OF_L3: usize = 8;
 
-/// How many of the `n` columns of A·B are left to [`compute`].
-pub(super) fn count<T: Element>(a: &MatRef<'_, T>, n: usize, blocking: &Blocking) -> usize {
-    let left = n % blocking.lanes;
-    let few = left <= MOST && left * SHARE <= blocking.lanes && n > blocking.lanes;
-    if few && (is_for_dots(a) || is_column_by_column(a)) { left } else { 0 }
+/// How many of the last columns of A·B, of `[m, n, k]`, are left to [`compute`].
+pub(super) fn count<T: Element>(arch: Arch, a: &MatRef<'_, T>, [m, n, k]: [usize; 3]) -> usize {
+    let lanes = arch.lanes::<T>();
+    let left = n % lanes;
+    let few = (1..=MOST).contains(&left) && left * SHARE <= lanes && n > lanes;
+    let work = m.saturating_mul(n).saturating_mul(k);
+    if !few || work <= WORK_FOR_DOTS {
+        return 0;
+    }
+    let depth = match (n - left).is_multiple_of(Blocking::of::<T>(arch, k).nr) {
+        true => DEPTH_BEHIND_PANELS,
+        false => DEPTH_WITHIN_PANEL,
+    };
+    let for_dots = gemv::is_row_by_row(a) && (left * depth..=MOST_DEPTH).contains(&k);
+    if for_dots || (work > WORK_FOR_LANES && is_column_by_column(a)) { left } else { 0 }
 }
 
-/// Whether dot products with the rows of `a` are worth their sums over lanes, which add up in another order than a register does: so
-/// the number of rows has no say, and a row is the same in every block.
-fn is_for_dots<T: Element>(a: &MatRef<'_, T>) -> bool {
-    gemv::is_row_by_row(a) && DEPTHS_FOR_DOTS.contains(&a.cols())
-}
-
-/// Whether lanes can run along the columns of `a` instead, which are in a cache when they are read again.
+/// Whether lanes can run along the columns of `a`, which are in a cache when they are read again.
 fn is_column_by_column<T: Element>(a: &MatRef<'_, T>) -> bool {
     let bytes = a.rows().saturating_mul(a.cols()).saturating_mul(size_of::<T>());
     a.strides()[0] == 1
@@ -59,11 +66,10 @@ pub(super) unsafe fn compute<T: Element>(
     b: MatRef<'_, T>,
     c: Output<T>,
     finish: General<'_, T>,
-    blocking: Blocking,
 ) {
     // SAFETY: the caller's promises.
     unsafe {
-        if is_for_dots(&a) {
+        if gemv::is_row_by_row(&a) {
             return gemv::compute(arch, pool, a, b, c, finish);
         }
         // Cᵀ = Bᵀ·Aᵀ, with A where it is.
@@ -74,6 +80,6 @@ pub(super) unsafe fn compute<T: Element>(
             c: c.t(),
             finish: finish.t(),
         }
-        .compute_in(arch, pool, blocking);
+        .compute(arch, pool);
     }
 }

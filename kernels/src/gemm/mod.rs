@@ -106,22 +106,22 @@ pub fn gemm_with<T: Element>(
         return Ok(());
     }
     let [m, n, k] = size;
+    let whole = n - leftover::count(arch, &a, size);
+    let (size, (b, last)) = ([m, whole, k], b.split_cols(whole));
+    if whole < n {
+        let finish = finish.starting_at_col(whole);
+        // SAFETY: the last columns of C, an exclusive view without repeated elements; the epilogue was checked.
+        unsafe { leftover::compute(arch, pool, a, last, c.from(0, whole), finish) };
+    }
     if work <= PLANNED_WORK && k <= kc::<T>() && b.strides()[1] == 1 {
         let (left, right) = (Strided::rows(a, 0, 0), Strided::columns(b, 0, 0));
-        let block = Block { left, right, depth: k, rows: m, cols: n, row: 0, col: 0, c };
+        let block = Block { left, right, depth: k, rows: m, cols: whole, row: 0, col: 0, c };
         // SAFETY: operands in place, which hold the block; `c` is an exclusive view without repeated elements, the epilogue was
         // checked.
         unsafe { block.compute(arch, finish) };
         return Ok(());
     }
     let blocking = Blocking::of::<T>(arch, k);
-    let whole = n - leftover::count(&a, n, &blocking);
-    let (size, (b, last)) = ([m, whole, k], b.split_cols(whole));
-    if whole < n {
-        let finish = finish.starting_at_col(whole);
-        // SAFETY: the last columns of C, an exclusive view without repeated elements; the epilogue was checked.
-        unsafe { leftover::compute(arch, pool, a, last, c.from(0, whole), finish, blocking) };
-    }
     let (rows, columns) = (Dense(a), Dense(b.t()));
     let plan = Plan::of(a, b, &blocking);
     let blocking = Blocking { mc: plan.mc, ..blocking };

@@ -65,7 +65,7 @@ impl Plan {
             && match a.strides() {
                 [row, 1] => {
                     n >= COLUMNS_TO_PACK_LINES_OF_A
-                        && lines_of_l1::<T>(row) < 2 * blocking.mr.min(a.rows())
+                        && lines_of_l1::<T>(row) < 12.min(2 * a.rows())
                 }
                 [1, _] => {
                     n >= COLUMNS_TO_PACK_LINES_OF_A.min(PANELS_TO_PACK_LINES_OF_A * blocking.nr)
@@ -92,7 +92,7 @@ impl Plan {
         let lines_of_a_step = blocking.nr * size_of::<T>() / LINE + 1;
         let fills_l1 = lines_of_a_step * LINE * depth > caches.l1 / 4 * 3;
         let is_in_l2 = b.rows().saturating_mul(b.cols()) <= caches.l2 / size_of::<T>();
-        let rows_to_align = match fills_l1 && is_in_l2 && b.cols() >= 2 * blocking.nr {
+        let rows_to_align = match fills_l1 && caches.l1 < 48 << 10 && is_in_l2 && b.cols() >= 2 * blocking.nr {
             true => ROWS_TO_ALIGN_DEEP_B,
             false => ROWS_TO_ALIGN_B,
         };
