@@ -20,10 +20,28 @@ use crate::workspace::with_scratch;
 pub(super) const SHORTEST: usize = 16;
 /// Vectors at most.
 pub(super) const VECTORS: usize = 4;
+/// Rows of the matrix for each vector, from which several are worth their copies.
+const ROWS_FOR_EACH: usize = 4;
 
 /// Whether `matrix` lies row by row, as [`compute`] wants it.
 pub(super) fn is_row_by_row<T: Element>(matrix: &MatRef<'_, T>) -> bool {
     matrix.strides()[1] == 1 && matrix.cols() >= SHORTEST
+}
+
+/// Whether [`compute`] takes `matrix` times `count` vectors: always one of them, a few where the depth is worth their sums over lanes.
+pub(super) fn takes<T: Element>(matrix: &MatRef<'_, T>, count: usize, lanes: usize) -> bool {
+    let is_worth_it = match count {
+        1 => true,
+        2..=VECTORS => matrix.cols() >= count * lanes,
+        _ => false,
+    };
+    is_worth_it && is_row_by_row(matrix)
+}
+
+/// Whether it is faster than a tile of `count` columns, whose registers those do not fill; vectors are copied first, which a few rows
+/// of the matrix are not worth.
+pub(super) fn saves_lanes<T: Element>(matrix: &MatRef<'_, T>, count: usize, lanes: usize) -> bool {
+    count < lanes && matrix.rows() >= count * ROWS_FOR_EACH && takes(matrix, count, lanes)
 }
 
 /// C = finish(matrix · vectors) for m×k and k×n, n of 1 to [`VECTORS`].
@@ -83,7 +101,8 @@ impl<T: Element> WithSimd for Dots<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let [mut row, end] = self.rows;
-        // As many rows as make 8 chains; each register of a vector is loaded once for all of them.
+        // As many rows as make 8 chains and more, as far as registers go: of 16, sums of 3 by 4 leave too few for what is loaded. Each
+        // register of a vector is loaded once for all rows.
         macro_rules! rows {
             ($vectors:literal: $($rows:literal)*) => {{
                 $(while end - row >= $rows {
@@ -97,7 +116,8 @@ impl<T: Element> WithSimd for Dots<'_, T> {
             1 => rows!(1: 8 4 2 1),
             2 => rows!(2: 4 2 1),
             3 => rows!(3: 4 2 1),
-            VECTORS => rows!(4: 3 2 1),
+            VECTORS if const { S::REGISTER_COUNT < 32 } => rows!(4: 2 1),
+            VECTORS => rows!(4: 4 2 1),
             count => unreachable!("{count} vectors"),
         }
     }

@@ -24,6 +24,9 @@ const ROWS_TO_ALIGN_B: usize = 256;
 /// there are two or more, and all of B is in L2: 100×50×784 takes 0.8 of its time on a Zen 3 (from L3 100×100×4320 would take 1.08 in
 /// f64).
 const ROWS_TO_ALIGN_DEEP_B: usize = 64;
+/// Cores with so much of L1 read L2 twice as fast, and below [`ROWS_TO_ALIGN_B`] pack only what finds [`FEW_LINES`] of L1: 100×100×784
+/// takes 0.9 of its time in place, 50×784×784 and 100×4320×100 0.85 to 0.95 (Zen 5).
+const ROOMY_L1: usize = 48 << 10;
 /// Columns of C, and depth, from which A is worth packing where its elements lie badly.
 const COLUMNS_TO_PACK_A: usize = 48;
 const DEPTH_TO_PACK_A: usize = 32;
@@ -35,6 +38,9 @@ const DEPTH_TO_TURN_FEW: usize = 16;
 const DEPTH_TO_TURN: usize = 96;
 /// So few lines of L1 for a block's depth that they drive each other out: two sets of 12, at strides of half pages.
 const FEW_LINES: usize = 24;
+/// So few lines for rows of A, 6 or 12 at a time, beside which B and C pass through: packed, 1024³ takes 0.9 of its time where L1 has 8
+/// ways, 1.03 where it has 12.
+const FEW_LINES_OF_ROWS: usize = 12;
 /// Columns of C from which A is worth packing wherever its columns are contiguous, and where its rows drive each other out of L1.
 const COLUMNS_TO_PACK_LINES_OF_A: usize = 256;
 /// So many panels of B are as well, where A's columns are contiguous: 144 columns of 16 f32, 72 of 8 f64.
@@ -55,17 +61,16 @@ impl Plan {
     }
 
     /// Whether A is packed for a product of `n` columns. Contiguous rows are a line each at a time, and stay in L2 from panel to panel:
-    /// they are packed where those of two tiles drive each other out of L1 (6 rows each, whole pages apart, of 8 ways, which B passes
-    /// through as well) and columns of C are many. Contiguous columns are as many lines as the block is deep, and asked for ahead as
-    /// B's are: they are packed where they drive each other out, or where columns of C are many. Where neither is, a line holds one
-    /// element.
+    /// they are packed where they drive each other out of L1 and columns of C are many. Contiguous columns are as many lines as the
+    /// block is deep, and asked for ahead as B's are: they are packed likewise, and where columns of C are very many. Where neither is,
+    /// a line holds one element.
     pub(super) fn of_left<T: Element>(a: MatRef<'_, T>, n: usize, blocking: &Blocking) -> bool {
         let worth_it = n >= COLUMNS_TO_PACK_A && a.cols() >= DEPTH_TO_PACK_A;
         worth_it
             && match a.strides() {
                 [row, 1] => {
                     n >= COLUMNS_TO_PACK_LINES_OF_A
-                        && lines_of_l1::<T>(row) < 12.min(2 * a.rows())
+                        && lines_of_l1::<T>(row) < FEW_LINES_OF_ROWS.min(2 * a.rows())
                 }
                 [1, _] => {
                     n >= COLUMNS_TO_PACK_LINES_OF_A.min(PANELS_TO_PACK_LINES_OF_A * blocking.nr)
@@ -83,43 +88,62 @@ impl Plan {
         if along != 1 && b.cols() > 1 {
             return true;
         }
+        if m < ROWS_TO_PACK_B {
+            return false;
+        }
         let caches = Caches::of_machine();
-        let large = blocking.bytes_of_b::<T>(b.cols()) > caches.l2;
+        let depth = blocking.kc.min(b.rows());
         // Rows that fill L1 evenly may as well exceed it: they are asked for ahead.
         let lines = lines_of_l1::<T>(step);
-        let depth = blocking.kc.min(b.rows());
         let crowded = depth > lines && lines < caches.l1 / LINE;
+        if m < ROWS_TO_ALIGN_B && caches.l1 >= ROOMY_L1 {
+            return crowded && lines <= FEW_LINES;
+        }
+        let large = blocking.bytes_of_b::<T>(b.cols()) > caches.l2;
         let lines_of_a_step = blocking.nr * size_of::<T>() / LINE + 1;
         let fills_l1 = lines_of_a_step * LINE * depth > caches.l1 / 4 * 3;
         let is_in_l2 = b.rows().saturating_mul(b.cols()) <= caches.l2 / size_of::<T>();
-        let rows_to_align = match fills_l1 && caches.l1 < 48 << 10 && is_in_l2 && b.cols() >= 2 * blocking.nr {
+        let rows_to_align = match fills_l1 && is_in_l2 && b.cols() >= 2 * blocking.nr {
             true => ROWS_TO_ALIGN_DEEP_B,
             false => ROWS_TO_ALIGN_B,
         };
         let straddling =
             m >= rows_to_align && !(step.unsigned_abs() * size_of::<T>()).is_multiple_of(LINE);
-        m >= ROWS_TO_PACK_B && (large || crowded || straddling)
+        large || crowded || straddling
     }
 }
 
-/// Whether Cᵀ = Bᵀ·Aᵀ is faster than C = A·B with lanes along C's columns, where lanes can as well run along A's. Tiles of Cᵀ are
-/// turned when they are stored; the sums are the same, bit for bit.
+/// Whether Cᵀ = Bᵀ·Aᵀ is faster than C = A·B, whose rows are `row` elements apart. Tiles of Cᵀ are turned when they are stored; the
+/// sums are the same, bit for bit.
 pub(super) fn is_better_turned<T: Element>(
     a: &MatRef<'_, T>,
     b: &MatRef<'_, T>,
+    row: isize,
     lanes: usize,
 ) -> bool {
-    let [m, n] = [a.rows(), b.cols()];
-    if a.strides()[0] != 1 || b.strides()[1] != 1 || m <= n {
-        return false;
+    let [m, n, k] = [a.rows(), b.cols(), a.cols()];
+    let filled = |len: usize| len.next_multiple_of(lanes);
+    match (a.strides(), b.strides()) {
+        // Lanes can as well run along A's columns.
+        ([1, _], [_, 1]) if m > n => {
+            let saves_lanes = k >= DEPTH_TO_TURN_FEW
+                && n < FEW_REGISTERS * lanes
+                && n * filled(m) * 5 <= m * filled(n) * 4;
+            let saves_packing = k >= DEPTH_TO_TURN
+                && (COLUMNS_TO_PACK_A..COLUMNS_TO_PACK_LINES_OF_A).contains(&n)
+                && is_crowded(a);
+            saves_lanes || saves_packing
+        }
+        // Either has to be packed, and A is the smaller; tiles of Cᵀ write to all rows of C.
+        ([_, 1], [1, _]) => {
+            n >= 2 * m
+                && k >= DEPTH_TO_TURN_FEW
+                && 2 * k >= 3 * m
+                && filled(m) * 7 <= m * 8
+                && m <= lines_of_l1::<T>(row)
+        }
+        _ => false,
     }
-    let [registers, turned] = [m * n.div_ceil(lanes), n * m.div_ceil(lanes)];
-    let saves_lanes =
-        a.cols() >= DEPTH_TO_TURN_FEW && n < FEW_REGISTERS * lanes && turned * 5 <= registers * 4;
-    let saves_packing = a.cols() >= DEPTH_TO_TURN
-        && (COLUMNS_TO_PACK_A..COLUMNS_TO_PACK_LINES_OF_A).contains(&n)
-        && is_crowded(a);
-    saves_lanes || saves_packing
 }
 
 /// Whether the columns of `a` drive each other out of L1.

@@ -147,9 +147,10 @@ fn size() -> impl Strategy<Value = usize> {
     prop_oneof![4 => 0usize..36, 1 => 36usize..110]
 }
 
-/// Depths around those from which lines are asked for ahead, and cut in two blocks (f64 and f32).
+/// Depths around those from which dot products are worth their sums over lanes, lines are asked for ahead, and depth is cut in two
+/// blocks (f64 and f32).
 fn depth() -> impl Strategy<Value = usize> {
-    prop_oneof![4 => 0usize..20, 1 => 250usize..262, 1 => 668usize..676, 1 => 956usize..964]
+    prop_oneof![4 => 0usize..20, 2 => 20usize..130, 1 => 250usize..262, 1 => 668usize..676, 1 => 956usize..964]
 }
 
 proptest! {
@@ -216,6 +217,14 @@ fn large_products_agree_with_the_definition() {
         ([1024, 300, 40], [Layout::Columns, Layout::Rows, Layout::Columns]),
         // Rows of C whole pages apart.
         ([100, 1024, 30], [Layout::Rows, Layout::Columns, Layout::Rows]),
+        // A few rows or columns of C, or the last ones, as dot products.
+        ([4, 300, 70], [Layout::Rows, Layout::Columns, Layout::Rows]),
+        ([300, 3, 70], [Layout::Rows, Layout::Columns, Layout::Rows]),
+        ([300, 4, 70], [Layout::Rows, Layout::Rows, Layout::Columns]),
+        ([70, 36, 50], [Layout::Rows, Layout::Rows, Layout::Rows]),
+        // Rows of A, fewer than B has columns, packed in its place.
+        ([32, 100, 50], [Layout::Rows, Layout::Columns, Layout::Rows]),
+        ([8, 100, 700], [Layout::Rows, Layout::Columns, Layout::Spread]),
         // Many rows that pass through L1 once.
         ([5000, 30, 25], [Layout::Rows, Layout::Rows, Layout::Rows]),
         ([1, 1000, 784], [Layout::Rows, Layout::Rows, Layout::Rows]),
