@@ -16,38 +16,45 @@ use crate::simd::{Mask, Vector};
 use crate::view::MatRef;
 use crate::workspace::with_scratch;
 
-/// Depth below which the sums over lanes cost more than the products.
-pub(super) const SHORTEST: usize = 16;
 /// Vectors at most.
 pub(super) const VECTORS: usize = 4;
 /// Rows of the matrix for each vector, from which several are worth their copies.
 const ROWS_FOR_EACH: usize = 4;
 
-/// Whether `matrix` lies row by row, as [`compute`] wants it.
-pub(super) fn is_row_by_row<T: Element>(matrix: &MatRef<'_, T>) -> bool {
-    matrix.strides()[1] == 1 && matrix.cols() >= SHORTEST
+/// Whether the rows of `matrix` are contiguous, and each a register and more, as [`compute`] wants them.
+pub(super) fn is_row_by_row<T: Element>(matrix: &MatRef<'_, T>, lanes: usize) -> bool {
+    matrix.strides()[1] == 1 && matrix.cols() >= lanes
 }
 
-/// Whether [`compute`] takes `matrix` times `count` vectors: always one of them, a few where the depth is worth their sums over lanes.
-pub(super) fn takes<T: Element>(matrix: &MatRef<'_, T>, count: usize, lanes: usize) -> bool {
-    let is_worth_it = match count {
-        1 => true,
-        2..=VECTORS => matrix.cols() >= count * lanes,
-        _ => false,
-    };
-    is_worth_it && is_row_by_row(matrix)
+/// The instruction set with whose registers dot products with the rows of `matrix` are worth their sums over lanes, if there is one:
+/// for `count` vectors a row has as many registers.
+pub(super) fn arch_for<T: Element>(
+    arch: Arch,
+    matrix: &MatRef<'_, T>,
+    count: usize,
+) -> Option<Arch> {
+    let depth_of_each = matrix.cols().checked_div(count)?;
+    let arch = arch.for_rows_of::<T>(depth_of_each);
+    let lanes = arch.lanes::<T>();
+    let is_worth_it = count <= VECTORS && depth_of_each >= lanes;
+    (is_worth_it && is_row_by_row(matrix, lanes)).then_some(arch)
 }
 
-/// Whether it is faster than a tile of `count` columns, whose registers those do not fill; vectors are copied first, which a few rows
-/// of the matrix are not worth.
-pub(super) fn saves_lanes<T: Element>(matrix: &MatRef<'_, T>, count: usize, lanes: usize) -> bool {
-    count < lanes && matrix.rows() >= count * ROWS_FOR_EACH && takes(matrix, count, lanes)
+/// The same where a tile could take `count` columns of C as they are: they leave lanes of its registers unused, and rows are so many
+/// that the vectors are worth their copies.
+pub(super) fn arch_for_few_columns<T: Element>(
+    arch: Arch,
+    matrix: &MatRef<'_, T>,
+    count: usize,
+) -> Option<Arch> {
+    let is_worth_it = matrix.rows() >= count * ROWS_FOR_EACH;
+    arch_for(arch, matrix, count).filter(|arch| is_worth_it && count < arch.lanes::<T>())
 }
 
 /// C = finish(matrix · vectors) for m×k and k×n, n of 1 to [`VECTORS`].
 ///
 /// # Safety
-/// - The rows of `matrix` must be contiguous, and as long as the columns of `vectors`.
+/// - The rows of `matrix` must be contiguous, a register and more, and as long as the columns of `vectors`.
 /// - `c` must be valid for m×n elements, for this call alone, and no two of them the same.
 /// - A bias must have m elements (per row) or n (per column).
 pub(super) unsafe fn compute<T: Element>(

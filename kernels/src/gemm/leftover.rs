@@ -23,6 +23,8 @@ const WORK_FOR_LANES: usize = 1 << 16;
 /// behind whole panels, whose tiles load more than they add up, else the second half of one.
 const DEPTH_BEHIND_PANELS: usize = 12;
 const DEPTH_WITHIN_PANEL: usize = 32;
+/// Depth from which lanes along A's columns are worth a second product.
+const DEPTH_FOR_LANES: usize = 16;
 /// Depth up to which a row of A is still in L2 when the products come to it.
 const MOST_DEPTH: usize = 1024;
 /// A's share of L3, up to which it is worth another pass.
@@ -41,7 +43,7 @@ pub(super) fn count<T: Element>(arch: Arch, a: &MatRef<'_, T>, [m, n, k]: [usize
         true => DEPTH_BEHIND_PANELS,
         false => DEPTH_WITHIN_PANEL,
     };
-    let for_dots = gemv::is_row_by_row(a) && (left * depth..=MOST_DEPTH).contains(&k);
+    let for_dots = gemv::is_row_by_row(a, lanes) && (left * depth..=MOST_DEPTH).contains(&k);
     if for_dots || (work > WORK_FOR_LANES && is_column_by_column(a)) { left } else { 0 }
 }
 
@@ -49,7 +51,7 @@ pub(super) fn count<T: Element>(arch: Arch, a: &MatRef<'_, T>, [m, n, k]: [usize
 fn is_column_by_column<T: Element>(a: &MatRef<'_, T>) -> bool {
     let bytes = a.rows().saturating_mul(a.cols()).saturating_mul(size_of::<T>());
     a.strides()[0] == 1
-        && a.cols() >= gemv::SHORTEST
+        && a.cols() >= DEPTH_FOR_LANES
         && bytes <= Caches::of_machine().l3 / SHARE_OF_L3
 }
 
@@ -69,7 +71,7 @@ pub(super) unsafe fn compute<T: Element>(
 ) {
     // SAFETY: the caller's promises.
     unsafe {
-        if gemv::is_row_by_row(&a) {
+        if gemv::is_row_by_row(&a, arch.lanes::<T>()) {
             return gemv::compute(arch, pool, a, b, c, finish);
         }
         // Cᵀ = Bᵀ·Aᵀ, with A where it is.

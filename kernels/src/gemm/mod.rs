@@ -87,17 +87,17 @@ pub fn gemm_with<T: Element>(
     let call = Call { size: [m, n, k], a, b, c, finish: General::new(alpha, beta, epilogue) };
     // Lanes run along C's columns, so those should be contiguous; where the rows are, or there is but one column, Cᵀ = Bᵀ·Aᵀ.
     let call = call.turned_if(n == 1 || (m > 1 && c.strides[1].abs() > c.strides[0].abs()));
-    let lanes = arch.lanes::<T>();
     // B would be packed for a few rows of C.
-    let is_few_rows = gemv::takes(&call.b.t(), call.size[0], lanes);
-    if is_few_rows || gemv::saves_lanes(&call.a, call.size[1], lanes) {
-        let Call { a, b, c, finish, .. } = call.turned_if(is_few_rows);
+    let for_rows = gemv::arch_for(arch, &call.b.t(), call.size[0]);
+    let for_few = for_rows.or_else(|| gemv::arch_for_few_columns(arch, &call.a, call.size[1]));
+    if let Some(arch) = for_few {
+        let Call { a, b, c, finish, .. } = call.turned_if(for_rows.is_some());
         // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
         unsafe { gemv::compute(arch, pool, a, b, c, finish) };
         return Ok(());
     }
     let row = call.c.strides[0];
-    let is_better_turned = plan::is_better_turned(&call.a, &call.b, row, lanes);
+    let is_better_turned = plan::is_better_turned(&call.a, &call.b, row, arch.lanes::<T>());
     let Call { size, a, b, c, finish } = call.turned_if(is_better_turned);
     if size[0] == 1 && row::is_dense(&b) {
         // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
