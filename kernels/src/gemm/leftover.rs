@@ -21,8 +21,8 @@ const WORK_FOR_DOTS: usize = 1 << 15;
 const WORK_FOR_LANES: usize = 1 << 16;
 /// Depth, for each column, from which a row's dot products take less than its part of a register: it would be a panel of its own
 /// behind whole panels, whose tiles load more than they add up, else the second half of one.
-const DEPTH_BEHIND_PANELS: usize = 12;
-const DEPTH_WITHIN_PANEL: usize = 32;
+const DEPTH_BEHIND_PANELS: usize = 8;
+const DEPTH_WITHIN_PANEL: usize = 24;
 /// Depth from which lanes along A's columns are worth a second product.
 const DEPTH_FOR_LANES: usize = 16;
 /// Depth up to which a row of A is still in L2 when the products come to it.
