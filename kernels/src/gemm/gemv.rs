@@ -66,7 +66,8 @@ pub(super) unsafe fn compute<T: Element>(
     finish: General<'_, T>,
 ) {
     let ([rows, depth], count) = (matrix.shape(), vectors.cols());
-    let task = TASK_WORK.div_ceil(depth * count);
+    let tasks = (rows * depth * count / TASK_WORK).max(1);
+    let task = rows.div_ceil(tasks);
     with_scratch(count * depth, |x| {
         for (column, x) in x.chunks_exact_mut(depth).enumerate() {
             let mut from = vectors.at(0, column);
