@@ -18,8 +18,9 @@ use crate::workspace::with_scratch;
 
 /// Vectors at most.
 pub(super) const VECTORS: usize = 4;
-/// Rows of the matrix for each vector, from which several are worth their copies.
+/// Rows of the matrix for each vector, from which several are worth their copies; from so many on their number decides nothing.
 const ROWS_FOR_EACH: usize = 4;
+pub(super) const MANY_ROWS: usize = VECTORS * ROWS_FOR_EACH;
 
 /// Whether the rows of `matrix` are contiguous, and each a register and more, as [`compute`] wants them.
 pub(super) fn is_row_by_row<T: Element>(matrix: &MatRef<'_, T>, lanes: usize) -> bool {

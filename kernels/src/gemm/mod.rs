@@ -54,7 +54,8 @@ fn work_and_pool<T>([m, n, k]: [usize; 3]) -> Result<(usize, Pool)> {
 
 /// C = α·A·B + β·C, A of m×k, B of k×n, C of m×n, any strides (so a transpose is a view, [`MatRef::t`]).
 ///
-/// β = 0 never reads C. NaN and infinities propagate as IEEE 754 says.
+/// β = 0 never reads C. NaN and infinities propagate as IEEE 754 says. Rows of C of two elements and more, where those are contiguous,
+/// have the same bits in every product of 16 rows and more with the same B.
 ///
 /// # Errors
 /// [`Error::Shape`] where the sizes do not fit.
@@ -96,8 +97,14 @@ pub fn gemm_with<T: Element>(
         unsafe { gemv::compute(arch, pool, a, b, c, finish) };
         return Ok(());
     }
-    let row = call.c.strides[0];
-    let is_better_turned = plan::is_better_turned(&call.a, &call.b, row, arch.lanes::<T>());
+    let left = leftover::for_dots(arch, &call.a, call.size);
+    let (call, last) = call.split_cols(left);
+    if let Some(Call { a, b, c, finish, .. }) = last {
+        // SAFETY: the last columns of C, an exclusive view without repeated elements; the epilogue was checked.
+        unsafe { gemv::compute(arch, pool, a, b, c, finish) };
+    }
+    let row_stride = call.c.strides[0];
+    let is_better_turned = plan::is_better_turned(&call.a, &call.b, row_stride, arch.lanes::<T>());
     let Call { size, a, b, c, finish } = call.turned_if(is_better_turned);
     if size[0] == 1 && row::is_dense(&b) {
         // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
@@ -110,17 +117,16 @@ pub fn gemm_with<T: Element>(
         unsafe { outer::compute(narrow, pool, a, b, c, finish) };
         return Ok(());
     }
-    let [m, n, k] = size;
-    let whole = n - leftover::count(arch, &a, size);
-    let (size, (b, last)) = ([m, whole, k], b.split_cols(whole));
-    if whole < n {
-        let finish = finish.starting_at_col(whole);
+    let left = leftover::for_columns(arch, &a, size);
+    let (call, last) = Call { size, a, b, c, finish }.split_cols(left);
+    if let Some(Call { a, b, c, finish, .. }) = last {
         // SAFETY: the last columns of C, an exclusive view without repeated elements; the epilogue was checked.
-        unsafe { leftover::compute(arch, pool, a, last, c.from(0, whole), finish) };
+        unsafe { leftover::along_columns(arch, pool, a, b, c, finish) };
     }
+    let Call { size: size @ [m, n, k], a, b, c, finish } = call;
     if work <= PLANNED_WORK && k <= kc::<T>() && b.strides()[1] == 1 {
         let (left, right) = (Strided::rows(a, 0, 0), Strided::columns(b, 0, 0));
-        let block = Block { left, right, depth: k, rows: m, cols: whole, row: 0, col: 0, c };
+        let block = Block { left, right, depth: k, rows: m, cols: n, row: 0, col: 0, c };
         // SAFETY: operands in place, which hold the block; `c` is an exclusive view without repeated elements, the epilogue was
         // checked.
         unsafe { block.compute(arch, finish) };
@@ -148,7 +154,7 @@ struct Call<'a, T> {
     finish: General<'a, T>,
 }
 
-impl<T: Element> Call<'_, T> {
+impl<'a, T: Element> Call<'a, T> {
     /// Cᵀ = Bᵀ·Aᵀ, if `turned`.
     fn turned_if(self, turned: bool) -> Self {
         let Self { size: [m, n, k], a, b, c, finish } = self;
@@ -156,6 +162,20 @@ impl<T: Element> Call<'_, T> {
             true => Self { size: [n, m, k], a: b.t(), b: a.t(), c: c.t(), finish: finish.t() },
             false => self,
         }
+    }
+
+    /// The product without its last columns, and that of those, if there are any.
+    fn split_cols(self, last: usize) -> (Self, Option<Self>) {
+        if last == 0 {
+            return (self, None);
+        }
+        let Self { size: [m, n, k], a, b, c, finish } = self;
+        let first = n - last;
+        let (left, right) = b.split_cols(first);
+        let finish_last = finish.starting_at_col(first);
+        let last =
+            Self { size: [m, last, k], a, b: right, c: c.from(0, first), finish: finish_last };
+        (Self { size: [m, first, k], a, b: left, c, finish }, Some(last))
     }
 }
 

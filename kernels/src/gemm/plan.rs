@@ -113,12 +113,12 @@ impl Plan {
     }
 }
 
-/// Whether Cᵀ = Bᵀ·Aᵀ is faster than C = A·B, whose rows are `row` elements apart. Tiles of Cᵀ are turned when they are stored; the
+/// Whether Cᵀ = Bᵀ·Aᵀ is faster than C = A·B, whose rows are `row_stride` elements apart. Tiles of Cᵀ are turned when they are stored; the
 /// sums are the same, bit for bit.
 pub(super) fn is_better_turned<T: Element>(
     a: &MatRef<'_, T>,
     b: &MatRef<'_, T>,
-    row: isize,
+    row_stride: isize,
     lanes: usize,
 ) -> bool {
     let [m, n, k] = [a.rows(), b.cols(), a.cols()];
@@ -140,7 +140,7 @@ pub(super) fn is_better_turned<T: Element>(
                 && k >= DEPTH_TO_TURN_FEW
                 && 2 * k >= 3 * m
                 && filled(m) * 7 <= m * 8
-                && m <= lines_of_l1::<T>(row)
+                && m <= lines_of_l1::<T>(row_stride)
         }
         _ => false,
     }

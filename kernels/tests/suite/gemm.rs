@@ -236,6 +236,46 @@ fn large_products_agree_with_the_definition() {
     }
 }
 
+/// Rows of C in pieces, of the same B, against all of them at once.
+fn check_rows<T: Element>([n, k]: [usize; 2], layouts: [Layout; 2]) {
+    const ROWS: usize = 116;
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(5);
+    let a = Matrix::<T>::new([ROWS, k], layouts[0], || random(&mut rng));
+    let b = Matrix::<T>::new([k, n], layouts[1], || random(&mut rng));
+    let mut whole = Matrix::<T>::new([ROWS, n], Layout::Rows, T::nan);
+    gemm(T::one(), a.view(), b.view(), T::zero(), whole.view_mut()).unwrap();
+    let (_, offset, strides) = a.layout.of(a.shape);
+    for piece in [16, 17, 25, 50, 58] {
+        let mut c = Matrix::<T>::new([ROWS, n], Layout::Rows, T::nan);
+        for (number, c) in c.data.chunks_mut(piece * n).enumerate() {
+            let rows = c.len() / n;
+            if rows < 16 {
+                continue;
+            }
+            let first = offset.strict_add_signed(number as isize * piece as isize * strides[0]);
+            let a = MatRef::strided(&a.data, first, [rows, k], strides).unwrap();
+            gemm(T::one(), a, b.view(), T::zero(), MatMut::new(c, [rows, n]).unwrap()).unwrap();
+            let expected = &whole.data[number * piece * n..][..rows * n];
+            let what = format!("{layouts:?}, {n} columns, {k} deep, {rows} rows, piece {number}");
+            common::assert_same(c, expected, &what);
+        }
+    }
+}
+
+#[test]
+fn a_row_is_the_same_in_every_product_of_16_rows_and_more() {
+    for n in [2, 3, 4, 7, 10, 18, 36, 50, 100, 300] {
+        for k in [3, 18, 40, 70, 100, 300, 700] {
+            for a in [Layout::Rows, Layout::Columns] {
+                for b in [Layout::Rows, Layout::Columns, Layout::Spread] {
+                    check_rows::<f32>([n, k], [a, b]);
+                    check_rows::<f64>([n, k], [a, b]);
+                }
+            }
+        }
+    }
+}
+
 /// The dot product as if computed in twice the precision of f64 (Ogita, Rump and Oishi 2005, Dot2), and Σ|xᵢ·yᵢ|.
 fn compensated_dot(pairs: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
     let (mut sum, mut error, mut magnitude) = (0.0f64, 0.0f64, 0.0f64);

@@ -62,7 +62,9 @@ pub(super) fn weight_gradients<T: Element>(
             continue;
         }
         let work = plan.samples * op.inputs * op.outputs;
-        let parts = shares::parts(pieces((work / PART_WORK).min(op.inputs / PART))?);
+        // The sums of a single column depend on how long it is.
+        let most = if op.outputs == 1 { 1 } else { (work / PART_WORK).min(op.inputs / PART) };
+        let parts = shares::parts(pieces(most)?);
         let rows = op.inputs.div_ceil(parts);
         for (part, dw) in dw.chunks_mut(rows * op.outputs).enumerate() {
             let (db, first) = (std::mem::take(&mut db), part * rows);
