@@ -34,11 +34,13 @@ pub(super) fn arch_for<T: Element>(
     matrix: &MatRef<'_, T>,
     count: usize,
 ) -> Option<Arch> {
-    let depth_of_each = matrix.cols().checked_div(count)?;
+    if !(1..=VECTORS).contains(&count) {
+        return None;
+    }
+    let depth_of_each = matrix.cols() / count;
     let arch = arch.for_rows_of::<T>(depth_of_each);
     let lanes = arch.lanes::<T>();
-    let is_worth_it = count <= VECTORS && depth_of_each >= lanes;
-    (is_worth_it && is_row_by_row(matrix, lanes)).then_some(arch)
+    (depth_of_each >= lanes && is_row_by_row(matrix, lanes)).then_some(arch)
 }
 
 /// The same where a tile could take `count` columns of C as they are: they leave lanes of its registers unused, and rows are so many

@@ -87,7 +87,7 @@ pub fn gemm_with<T: Element>(
     let c = Output { start: c.as_mut_ptr(), strides: c.strides() };
     let call = Call { size: [m, n, k], a, b, c, finish: General::new(alpha, beta, epilogue) };
     // Lanes run along C's columns, so those should be contiguous; where the rows are, or there is but one column, Cᵀ = Bᵀ·Aᵀ.
-    let call = call.turned_if(n == 1 || (m > 1 && c.strides[1].abs() > c.strides[0].abs()));
+    let mut call = call.turned_if(n == 1 || (m > 1 && c.strides[1].abs() > c.strides[0].abs()));
     // B would be packed for a few rows of C.
     let for_rows = gemv::arch_for(arch, &call.b.t(), call.size[0]);
     let for_few = for_rows.or_else(|| gemv::arch_for_few_columns(arch, &call.a, call.size[1]));
@@ -97,29 +97,31 @@ pub fn gemm_with<T: Element>(
         unsafe { gemv::compute(arch, pool, a, b, c, finish) };
         return Ok(());
     }
-    let left = leftover::for_dots(arch, &call.a, call.size);
-    let (call, last) = call.split_cols(left);
-    if let Some(Call { a, b, c, finish, .. }) = last {
+    let last = leftover::for_dots(arch, &call.a, call.size);
+    if last > 0 {
+        let Call { a, b, c, finish, .. } = call.split_off_cols(last);
         // SAFETY: the last columns of C, an exclusive view without repeated elements; the epilogue was checked.
         unsafe { gemv::compute(arch, pool, a, b, c, finish) };
     }
     let row_stride = call.c.strides[0];
     let is_better_turned = plan::is_better_turned(&call.a, &call.b, row_stride, arch.lanes::<T>());
-    let Call { size, a, b, c, finish } = call.turned_if(is_better_turned);
-    if size[0] == 1 && row::is_dense(&b) {
+    let mut call = call.turned_if(is_better_turned);
+    if call.size[0] == 1 && row::is_dense(&call.b) {
+        let Call { a, b, c, finish, .. } = call;
         // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
         return unsafe { row::compute(arch, a, b, c, finish) };
     }
     // Rows rarely begin with a line of the cache, and registers of 512 bits would straddle two of them each time.
     let narrow = arch.of_256_bits();
-    if outer::is_in_registers(&b, &c, narrow.lanes::<T>()) {
+    if outer::is_in_registers(&call.b, &call.c, narrow.lanes::<T>()) {
+        let Call { a, b, c, finish, .. } = call;
         // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
         unsafe { outer::compute(narrow, pool, a, b, c, finish) };
         return Ok(());
     }
-    let left = leftover::for_columns(arch, &a, size);
-    let (call, last) = Call { size, a, b, c, finish }.split_cols(left);
-    if let Some(Call { a, b, c, finish, .. }) = last {
+    let last = leftover::for_columns(arch, &call.a, call.size);
+    if last > 0 {
+        let Call { a, b, c, finish, .. } = call.split_off_cols(last);
         // SAFETY: the last columns of C, an exclusive view without repeated elements; the epilogue was checked.
         unsafe { leftover::along_columns(arch, pool, a, b, c, finish) };
     }
@@ -154,7 +156,7 @@ struct Call<'a, T> {
     finish: General<'a, T>,
 }
 
-impl<'a, T: Element> Call<'a, T> {
+impl<T: Element> Call<'_, T> {
     /// Cᵀ = Bᵀ·Aᵀ, if `turned`.
     fn turned_if(self, turned: bool) -> Self {
         let Self { size: [m, n, k], a, b, c, finish } = self;
@@ -164,18 +166,14 @@ impl<'a, T: Element> Call<'a, T> {
         }
     }
 
-    /// The product without its last columns, and that of those, if there are any.
-    fn split_cols(self, last: usize) -> (Self, Option<Self>) {
-        if last == 0 {
-            return (self, None);
-        }
-        let Self { size: [m, n, k], a, b, c, finish } = self;
+    /// Leaves this without its last columns, which the result has.
+    fn split_off_cols(&mut self, last: usize) -> Self {
+        let [m, n, k] = self.size;
         let first = n - last;
-        let (left, right) = b.split_cols(first);
-        let finish_last = finish.starting_at_col(first);
-        let last =
-            Self { size: [m, last, k], a, b: right, c: c.from(0, first), finish: finish_last };
-        (Self { size: [m, first, k], a, b: left, c, finish }, Some(last))
+        let (left, right) = self.b.split_cols(first);
+        (self.size, self.b) = ([m, first, k], left);
+        let (c, finish) = (self.c.from(0, first), self.finish.starting_at_col(first));
+        Self { size: [m, last, k], a: self.a, b: right, c, finish }
     }
 }
 
