@@ -113,8 +113,8 @@ impl Plan {
     }
 }
 
-/// Whether Cᵀ = Bᵀ·Aᵀ is faster than C = A·B, whose rows are `row_stride` elements apart. Tiles of Cᵀ are turned when they are stored; the
-/// sums are the same, bit for bit.
+/// Whether Cᵀ = Bᵀ·Aᵀ is faster than C = A·B, whose rows are `row_stride` elements apart. Tiles of Cᵀ are turned when they are stored;
+/// the sums are the same, bit for bit.
 pub(super) fn is_better_turned<T: Element>(
     a: &MatRef<'_, T>,
     b: &MatRef<'_, T>,
@@ -134,7 +134,8 @@ pub(super) fn is_better_turned<T: Element>(
                 && is_crowded(a);
             saves_lanes || saves_packing
         }
-        // Either has to be packed, and A is the smaller; tiles of Cᵀ write to all rows of C.
+        // Either has to be packed, n·k elements for m uses or m·k for n, which turning m·n sums must not cost again: half of B, 2/3 of
+        // the depth. Rows of A fill the registers to 7/8, and tiles of Cᵀ write to all rows of C.
         ([_, 1], [1, _]) => {
             n >= 2 * m
                 && k >= DEPTH_TO_TURN_FEW

@@ -252,7 +252,7 @@ fn check_rows<T: Element>([n, k]: [usize; 2], layouts: [Layout; 2]) {
             if rows < 16 {
                 continue;
             }
-            let first = offset.strict_add_signed(number as isize * piece as isize * strides[0]);
+            let first = (offset as isize + (number * piece) as isize * strides[0]) as usize;
             let a = MatRef::strided(&a.data, first, [rows, k], strides).unwrap();
             gemm(T::one(), a, b.view(), T::zero(), MatMut::new(c, [rows, n]).unwrap()).unwrap();
             let expected = &whole.data[number * piece * n..][..rows * n];

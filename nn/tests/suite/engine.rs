@@ -486,6 +486,7 @@ fn any_number_of_threads_gives_the_same_bits() {
         MultiLayerNetExtend { net, dropout_ratio, use_batchnorm }.build(1).unwrap()
     };
     let branches: &dyn Fn() -> _ = &residual;
+    let narrow: &dyn Fn() -> _ = &|| MultiLayerNet::new(784, &[1], 10).build(1).unwrap();
     for (build, samples) in [
         (deep, 40),
         (multi, 100),
@@ -493,6 +494,7 @@ fn any_number_of_threads_gives_the_same_bits() {
         (normalised, 100),
         (normalised, 131),
         (branches, 150),
+        (narrow, 1000),
     ] {
         let one = run(1, build, samples);
         assert!([2, 3, 8].into_iter().all(|threads| run(threads, build, samples) == one));
