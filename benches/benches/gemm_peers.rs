@@ -1,6 +1,7 @@
 //! `cargo bench -p kasoku-benches --bench gemm_peers -- [squares|tall|transposes|networks] [f32|f64] [threads 1|2]`: C = A·B
 //! beside the crates `gemm` and `matrixmultiply` (one thread only) in interleaved rounds, as the table that
-//! docs/benchmarks.md holds. A peer's ratio is its time over kasoku's: above 1, kasoku is faster.
+//! docs/benchmarks.md holds. A peer's ratio is its time over kasoku's: above 1, kasoku is faster. `gemm` takes AVX-512 with
+//! `--features gemm/x86-v4`, and cannot be held to AVX2 then.
 
 use std::env;
 
