@@ -304,7 +304,7 @@ fn can_halve_columns(n: usize, nr: usize) -> bool {
 }
 
 /// Piece `index` of `pieces` of `len` lines: whole tiles of `unit`, as equal as can be.
-fn piece(len: usize, unit: usize, index: usize, pieces: usize) -> Range<usize> {
+pub(super) fn piece(len: usize, unit: usize, index: usize, pieces: usize) -> Range<usize> {
     let start = |index: usize| (len.div_ceil(unit) * index / pieces * unit).min(len);
     start(index)..start(index + 1)
 }

@@ -2,10 +2,12 @@
 //! matrix is read once, so nothing is packed. (A vector times such a matrix: `row.rs`.)
 #![allow(clippy::needless_range_loop)] // iterators over arrays are not always inlined, and then not vectorised
 
+use std::ops::Range;
+
 use pulp::{Scalar, Simd, WithSimd};
 
 use super::blocking::Blocking;
-use super::driver::TASK_WORK;
+use super::driver::{TASK_WORK, piece};
 use super::epilogue::General;
 use super::output::{At, Output};
 use super::panels::{Columns, Rows, SideBySide, Walk};
@@ -70,7 +72,6 @@ pub(super) unsafe fn compute<T: Element>(
 ) {
     let ([rows, depth], count) = (matrix.shape(), vectors.cols());
     let tasks = (rows * depth * count / TASK_WORK).max(1);
-    let task = rows.div_ceil(tasks);
     with_scratch(count * depth, |x| {
         for (column, x) in x.chunks_exact_mut(depth).enumerate() {
             let mut from = vectors.at(0, column);
@@ -83,12 +84,12 @@ pub(super) unsafe fn compute<T: Element>(
         let x = &*x;
         // In the blocks of every other product, so that C gets the same sums in the same steps.
         let kc = Blocking::of::<T>(arch, depth).kc;
-        pool.for_each(rows.div_ceil(task), |index| {
-            let rows = [index * task, rows.min((index + 1) * task)];
+        pool.for_each(tasks, |index| {
+            let rows = piece(rows, 1, index, tasks);
             for start in (0..depth).step_by(kc) {
                 let depth = [start, depth.min(start + kc)];
                 let finish = finish.of_block(start == 0, depth[1] == matrix.cols());
-                arch.dispatch(Dots { matrix, x, depth, c, finish, rows });
+                arch.dispatch(Dots { matrix, x, depth, c, finish, rows: rows.clone() });
             }
         });
     });
@@ -102,8 +103,7 @@ struct Dots<'a, T> {
     depth: [usize; 2],
     c: Output<T>,
     finish: General<'a, T>,
-    /// The first row, and the one after the last.
-    rows: [usize; 2],
+    rows: Range<usize>,
 }
 
 impl<T: Element> WithSimd for Dots<'_, T> {
@@ -111,7 +111,7 @@ impl<T: Element> WithSimd for Dots<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let [mut row, end] = self.rows;
+        let Range { start: mut row, end } = self.rows;
         // As many rows as make 8 chains and more, as far as registers go: of 16, sums of 3 by 4 leave too few for what is loaded. Each
         // register of a vector is loaded once for all rows.
         macro_rules! rows {

@@ -134,8 +134,8 @@ pub(super) fn is_better_turned<T: Element>(
                 && is_crowded(a);
             saves_lanes || saves_packing
         }
-        // Either has to be packed, n·k elements for m uses or m·k for n, which turning m·n sums must not cost again: half of B, 2/3 of
-        // the depth. Rows of A fill the registers to 7/8, and tiles of Cᵀ write to all rows of C.
+        // Either B is packed, n·k elements, or A, m·k, and m·n sums are turned. That is less where A is half of B and rows are few beside
+        // the depth, if they fill 7/8 of their registers; tiles of Cᵀ write to all rows of C, whose lines L1 has to hold.
         ([_, 1], [1, _]) => {
             n >= 2 * m
                 && k >= DEPTH_TO_TURN_FEW

@@ -221,6 +221,8 @@ fn large_products_agree_with_the_definition() {
         ([4, 300, 70], [Layout::Rows, Layout::Columns, Layout::Rows]),
         ([300, 3, 70], [Layout::Rows, Layout::Columns, Layout::Rows]),
         ([300, 4, 70], [Layout::Rows, Layout::Rows, Layout::Columns]),
+        ([3, 0, 70], [Layout::Rows, Layout::Columns, Layout::Rows]),
+        ([0, 1, 70], [Layout::Rows, Layout::Rows, Layout::Rows]),
         ([70, 36, 50], [Layout::Rows, Layout::Rows, Layout::Rows]),
         // Rows of A, fewer than B has columns, packed in its place.
         ([32, 100, 50], [Layout::Rows, Layout::Columns, Layout::Rows]),

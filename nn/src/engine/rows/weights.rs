@@ -62,7 +62,7 @@ pub(super) fn weight_gradients<T: Element>(
             continue;
         }
         let work = plan.samples * op.inputs * op.outputs;
-        // The sums of a single column depend on how long it is.
+        // A single column has other bits in pieces (docs/gemm.md).
         let most = if op.outputs == 1 { 1 } else { (work / PART_WORK).min(op.inputs / PART) };
         let parts = shares::parts(pieces(most)?);
         let rows = op.inputs.div_ceil(parts);
