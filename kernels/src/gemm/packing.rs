@@ -7,7 +7,6 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::caches::{LINE, lines_of_l1};
 use crate::arch::Arch;
 use crate::element::Element;
 use crate::parallel::{Pool, Rows};
@@ -17,12 +16,6 @@ use crate::view::MatRef;
 /// An operand that can be packed: a dense matrix, or an image seen through a filter's taps. The seam through
 /// which convolution is a matrix product without a column matrix.
 pub(crate) trait PanelSource<T: Element>: Sync {
-    /// Depth over which all panels of `width` lines are packed before the next: where neighbouring panels lie side by side in
-    /// memory and a step along the depth is far, a few rows at a time.
-    fn depth_at_a_time(&self, _width: usize) -> usize {
-        usize::MAX
-    }
-
     /// Packs `lines` (at most `width`) over `depth` into `panel`, which holds `width` elements for each depth.
     fn pack<S: Simd>(
         &self,
@@ -32,22 +25,42 @@ pub(crate) trait PanelSource<T: Element>: Sync {
         lines: Range<usize>,
         depth: Range<usize>,
     );
+
+    /// Packs `lines` over `depth` into `panels`, one after another.
+    #[inline(always)]
+    fn pack_panels<S: Simd>(
+        &self,
+        simd: S,
+        panels: &mut [T],
+        width: usize,
+        lines: Range<usize>,
+        depth: Range<usize>,
+    ) {
+        panel_by_panel(self, simd, panels, width, lines, depth);
+    }
+}
+
+/// Packs one panel after the other.
+#[inline(always)]
+fn panel_by_panel<T: Element, S: Simd>(
+    source: &(impl PanelSource<T> + ?Sized),
+    simd: S,
+    panels: &mut [T],
+    width: usize,
+    lines: Range<usize>,
+    depth: Range<usize>,
+) {
+    let starts = lines.clone().step_by(width);
+    for (panel, start) in panels.chunks_exact_mut(width * depth.len()).zip(starts) {
+        let lines = start..lines.end.min(start + width);
+        source.pack(simd, panel, width, lines, depth.clone());
+    }
 }
 
 /// A matrix whose rows are the lines and whose columns are the depth: A itself, or Bᵀ.
 pub(crate) struct Dense<'a, T>(pub(crate) MatRef<'a, T>);
 
 impl<T: Element> PanelSource<T> for Dense<'_, T> {
-    fn depth_at_a_time(&self, width: usize) -> usize {
-        let [line_stride, depth_stride] = self.0.strides();
-        match width * size_of::<T>() {
-            _ if line_stride != 1 => usize::MAX,
-            // The next panel reads on in the same lines of the cache.
-            bytes if bytes < LINE => lines_of_l1::<T>(depth_stride),
-            _ => LONG_RUNS,
-        }
-    }
-
     #[inline(always)]
     fn pack<S: Simd>(
         &self,
@@ -57,79 +70,108 @@ impl<T: Element> PanelSource<T> for Dense<'_, T> {
         lines: Range<usize>,
         depth: Range<usize>,
     ) {
-        assert!(lines.end <= self.0.rows() && depth.end <= self.0.cols());
-        assert!(lines.len() <= width && panel.len() == width * depth.len());
-        let [line_stride, depth_stride] = self.0.strides();
-        if line_stride != 1 && depth_stride == 1 {
-            return self.pack_turned(simd, panel, width, lines, depth);
+        match self.0.strides() {
+            [line_stride, 1] if line_stride != 1 => {
+                self.pack_turned(simd, panel, width, lines, depth)
+            }
+            _ => self.pack_steps(panel, width, lines, depth),
         }
-        // A width known to the compiler turns the copies into plain vector moves.
-        match width {
-            4 => self.pack_lines::<4, 4>(panel, lines, depth),
-            6 => self.pack_lines::<6, 8>(panel, lines, depth),
-            8 => self.pack_lines::<8, 8>(panel, lines, depth),
-            12 => self.pack_lines::<12, 16>(panel, lines, depth),
-            16 => self.pack_lines::<16, 16>(panel, lines, depth),
-            32 => self.pack_lines::<32, 32>(panel, lines, depth),
-            _ => self.pack_any(panel, width, lines, depth),
+    }
+
+    #[inline(always)]
+    fn pack_panels<S: Simd>(
+        &self,
+        simd: S,
+        panels: &mut [T],
+        width: usize,
+        lines: Range<usize>,
+        depth: Range<usize>,
+    ) {
+        let [line_stride, depth_stride] = self.0.strides().map(isize::unsigned_abs);
+        match line_stride <= depth_stride {
+            true => self.pack_steps(panels, width, lines, depth),
+            false => panel_by_panel(self, simd, panels, width, lines, depth),
         }
     }
 }
 
 impl<T: Element> Dense<'_, T> {
-    /// Panels of `W` lines, side by side or far apart. `R` is the power of two that holds them.
+    /// What makes packing sound: the lines are the matrix's, and there is room for them.
+    fn check(&self, panels: &[T], width: usize, lines: &Range<usize>, depth: &Range<usize>) {
+        assert!(lines.end <= self.0.rows() && depth.end <= self.0.cols());
+        assert!(panels.len() == packed_len(lines.len(), width, depth.len()));
+    }
+
+    /// Packs panels step by step of the depth.
     #[inline(always)]
-    fn pack_lines<const W: usize, const R: usize>(
-        &self,
-        panel: &mut [T],
-        lines: Range<usize>,
-        depth: Range<usize>,
-    ) {
-        let [line_stride, depth_stride] = self.0.strides();
-        let mut from = self.0.at(lines.start, depth.start);
-        let whole = self.depths_to_read::<R>(lines.start, &depth).min(depth.len() - 1);
-        for d in 0..whole {
-            // In whole registers: what is too much, the next step overwrites, and one must follow.
-            // SAFETY: the matrix holds R elements from here on; this step of the panel and the next have 2·W >= R elements.
-            unsafe {
-                let to = panel.as_mut_ptr().add(d * W);
-                to.cast::<[T; R]>().write(from.cast::<[T; R]>().read());
+    fn pack_steps(&self, panels: &mut [T], width: usize, lines: Range<usize>, depth: Range<usize>) {
+        self.check(panels, width, &lines, &depth);
+        // A width known to the compiler turns the copies into plain vector moves.
+        match width {
+            4 => self.pack_runs::<4>(panels, lines, depth),
+            6 => self.pack_runs::<6>(panels, lines, depth),
+            8 => self.pack_runs::<8>(panels, lines, depth),
+            12 => self.pack_runs::<12>(panels, lines, depth),
+            16 => self.pack_runs::<16>(panels, lines, depth),
+            32 => self.pack_runs::<32>(panels, lines, depth),
+            _ => {
+                let starts = lines.clone().step_by(width);
+                for (panel, start) in panels.chunks_exact_mut(width * depth.len()).zip(starts) {
+                    let lines = start..lines.end.min(start + width);
+                    self.pack_any(panel, width, lines, depth.clone());
+                }
             }
-            from = from.wrapping_offset(depth_stride);
-        }
-        if lines.len() < W {
-            return self.pack_any(
-                &mut panel[whole * W..],
-                W,
-                lines,
-                depth.start + whole..depth.end,
-            );
-        }
-        let (steps, _) = panel.as_chunks_mut::<W>();
-        for step in &mut steps[whole..] {
-            for (i, to) in step.iter_mut().enumerate() {
-                // SAFETY: W whole lines of this depth lie within the matrix, checked in `pack`.
-                *to = unsafe { *from.wrapping_offset(i as isize * line_stride) };
-            }
-            from = from.wrapping_offset(depth_stride);
         }
     }
 
-    /// For how many steps of `depth` the matrix holds R elements, one after another, from line `first` on: its own lines, or where
-    /// each step lies right behind the one before it, that and what follows.
+    /// Panels of `W` lines. Each step of the depth gives all of them their parts: lines side by side are read as one run, whole lines
+    /// of the cache at a time, however far the next step is.
     #[inline(always)]
-    fn depths_to_read<const R: usize>(&self, first: usize, depth: &Range<usize>) -> usize {
-        let ([lines, all], [line_stride, depth_stride]) = (self.0.shape(), self.0.strides());
-        if line_stride != 1 {
-            0
-        } else if first + R <= lines {
-            depth.len()
-        } else if depth_stride == lines as isize {
-            let before_the_end = (lines * all + lines).saturating_sub(first + R) / lines;
-            before_the_end.saturating_sub(depth.start)
-        } else {
-            0
+    fn pack_runs<const W: usize>(
+        &self,
+        panels: &mut [T],
+        lines: Range<usize>,
+        depth: Range<usize>,
+    ) {
+        let (whole, panel_len) = (lines.len() / W, W * depth.len());
+        let (panels, cut) = panels.split_at_mut(whole * panel_len);
+        let mut run = self.0.at(lines.start, depth.start);
+        let [line, step] = self.0.strides();
+        for d in 0..depth.len() {
+            let (mut from, mut to) = (run, panels.as_mut_ptr().wrapping_add(d * W));
+            for _ in 0..whole {
+                // SAFETY: W lines at this depth, within the matrix, and their place within a panel, as checked.
+                unsafe {
+                    let part = match line {
+                        1 => from.cast::<[T; W]>().read(),
+                        _ => std::array::from_fn(|i| *from.wrapping_offset(i as isize * line)),
+                    };
+                    to.cast::<[T; W]>().write(part);
+                }
+                from = from.wrapping_offset(W as isize * line);
+                to = to.wrapping_add(panel_len);
+            }
+            run = run.wrapping_offset(step);
         }
+        if !cut.is_empty() {
+            self.pack_cut::<W>(cut, lines.start + whole * W..lines.end, depth);
+        }
+    }
+
+    /// The last of such panels, of fewer lines: with what follows them, where that is the matrix's next.
+    #[inline(always)]
+    fn pack_cut<const W: usize>(&self, panel: &mut [T], lines: Range<usize>, depth: Range<usize>) {
+        let [all, depths] = self.0.shape();
+        let is_dense = self.0.strides() == [1, all as isize];
+        let readable =
+            if is_dense { (depths * all - lines.start).saturating_sub(W) / all } else { 0 };
+        let by_width = readable.clamp(depth.start, depth.end) - depth.start;
+        let (steps, _) = panel.as_chunks_mut::<W>();
+        for (step, d) in steps.iter_mut().zip(depth.clone()).take(by_width) {
+            // SAFETY: W elements from here on lie within the matrix.
+            *step = unsafe { self.0.at(lines.start, d).cast::<[T; W]>().read() };
+        }
+        self.pack_any(&mut panel[by_width * W..], W, lines, depth.start + by_width..depth.end);
     }
 
     /// Lines that are contiguous along the depth: square by square, transposed in registers.
@@ -142,6 +184,7 @@ impl<T: Element> Dense<'_, T> {
         lines: Range<usize>,
         depth: Range<usize>,
     ) {
+        self.check(panel, width, &lines, &depth);
         let (side, row) = (T::SIDE, self.0.strides()[0]);
         // What a square writes beyond the panel's width, the first square or the next depth overwrites: so the last
         // square comes first, and where there is such a thing, one more depth must follow.
@@ -159,7 +202,7 @@ impl<T: Element> Dense<'_, T> {
                 for i in 0..side {
                     prefetch(from.wrapping_offset((width + i) as isize * row));
                 }
-                // SAFETY: `rows` lines and `side` depths from here on lie within the matrix, checked in `pack`; the last step
+                // SAFETY: `rows` lines and `side` depths from here on lie within the matrix, as checked; the last step
                 // ends within the panel, or `side` elements after its beginning at most, and then a whole depth follows:
                 // width·(done + side + 1) <= panel.len().
                 let turned = unsafe {
@@ -181,7 +224,7 @@ impl<T: Element> Dense<'_, T> {
         for (step, d) in panel.chunks_exact_mut(width).zip(depth) {
             let (inside, beyond) = step.split_at_mut(lines.len());
             for (to, line) in inside.iter_mut().zip(lines.clone()) {
-                // SAFETY: the element lies within the matrix, checked in `pack`.
+                // SAFETY: the element lies within the matrix, as checked.
                 *to = unsafe { *self.0.at(line, d) };
             }
             beyond.fill(T::zero());
@@ -198,10 +241,6 @@ pub(crate) fn packed_len(lines: usize, width: usize, depth: usize) -> usize {
 const PART_LEN: usize = 16 * 1024;
 /// Tasks at most: more would cut rows of adjacent lines into short pieces.
 const PARTS: usize = 8;
-/// Depth at a time that makes the rows of a matrix pass as runs of many panels, which the hardware prefetches, instead of a
-/// panel's width from each page.
-const LONG_RUNS: usize = 16;
-
 /// Packs `lines` of `source` over `depth` into `panels`, which must hold [`packed_len`] elements.
 pub(crate) fn pack_panels<T: Element, P: PanelSource<T>>(
     arch: Arch,
@@ -240,17 +279,6 @@ impl<T: Element, P: PanelSource<T>> WithSimd for PackPart<'_, T, P> {
         if depth.is_empty() {
             return;
         }
-        let panel_len = width * depth.len();
-        let step = source.depth_at_a_time(width).min(depth.len());
-        for first in depth.clone().step_by(step) {
-            let depth_here = first..depth.end.min(first + step);
-            let here = width * (first - depth.start)..width * (depth_here.end - depth.start);
-            let mut start = lines.start;
-            for panel in panels.chunks_exact_mut(panel_len) {
-                let end = lines.end.min(start + width);
-                source.pack(simd, &mut panel[here.clone()], width, start..end, depth_here.clone());
-                start = end;
-            }
-        }
+        source.pack_panels(simd, panels, width, lines, depth);
     }
 }

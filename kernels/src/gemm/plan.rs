@@ -20,10 +20,11 @@ pub(super) struct Plan {
 const ROWS_TO_PACK_B: usize = 48;
 /// Rows of C from which B is packed unless its rows begin with lines of the cache.
 const ROWS_TO_ALIGN_B: usize = 256;
-/// So many are enough where a panel in place, each step of which straddles one line more than it has to, takes three quarters of L1,
-/// there are two or more, and all of B is in L2: 100×50×784 takes 0.8 of its time on a Zen 3 (from L3 100×100×4320 would take 1.08 in
-/// f64).
+/// So many are enough where a panel in place, each step of which straddles one line more than it has to, takes three quarters of L1 and
+/// there are two or more: 100×50×784 takes 0.8 of its time on a Zen 3, 100×100×4320 in f64 0.9; and so many where B and its copy are
+/// in L2: 32×50×784 takes 0.85.
 const ROWS_TO_ALIGN_DEEP_B: usize = 64;
+const ROWS_TO_ALIGN_B_IN_L2: usize = 32;
 /// Cores with so much of L1 read L2 twice as fast, and below [`ROWS_TO_ALIGN_B`] pack only what finds [`FEW_LINES`] of L1: 100×100×784
 /// takes 0.9 of its time in place, 50×784×784 and 100×4320×100 0.85 to 0.95 (Zen 5).
 const ROOMY_L1: usize = 48 << 10;
@@ -88,28 +89,26 @@ impl Plan {
         if along != 1 && b.cols() > 1 {
             return true;
         }
-        if m < ROWS_TO_PACK_B {
-            return false;
-        }
         let caches = Caches::of_machine();
         let depth = blocking.kc.min(b.rows());
         // Rows that fill L1 evenly may as well exceed it: they are asked for ahead.
         let lines = lines_of_l1::<T>(step);
         let crowded = depth > lines && lines < caches.l1 / LINE;
         if m < ROWS_TO_ALIGN_B && caches.l1 >= ROOMY_L1 {
-            return crowded && lines <= FEW_LINES;
+            return m >= ROWS_TO_PACK_B && crowded && lines <= FEW_LINES;
         }
         let large = blocking.bytes_of_b::<T>(b.cols()) > caches.l2;
         let lines_of_a_step = blocking.nr * size_of::<T>() / LINE + 1;
         let fills_l1 = lines_of_a_step * LINE * depth > caches.l1 / 4 * 3;
-        let is_in_l2 = b.rows().saturating_mul(b.cols()) <= caches.l2 / size_of::<T>();
-        let rows_to_align = match fills_l1 && is_in_l2 && b.cols() >= 2 * blocking.nr {
+        let fits_l2_twice = b.rows().saturating_mul(b.cols()) <= caches.l2 / (2 * size_of::<T>());
+        let rows_to_align = match fills_l1 && b.cols() >= 2 * blocking.nr {
+            true if fits_l2_twice => ROWS_TO_ALIGN_B_IN_L2,
             true => ROWS_TO_ALIGN_DEEP_B,
             false => ROWS_TO_ALIGN_B,
         };
         let straddling =
             m >= rows_to_align && !(step.unsigned_abs() * size_of::<T>()).is_multiple_of(LINE);
-        large || crowded || straddling
+        m >= ROWS_TO_PACK_B && (large || crowded) || straddling
     }
 }
 
