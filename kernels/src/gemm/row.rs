@@ -14,8 +14,8 @@ use crate::simd::{MAX_LANES, Mask, Vector};
 use crate::view::MatRef;
 use crate::workspace::with_scratch;
 
-/// Registers of columns whose sums are held at a time: 100 floats of AVX2, which leaves 3 of its 16 registers.
-const REGISTERS: usize = 13;
+/// Rows at a time that are added to sums in memory.
+const ROWS: usize = 4;
 /// Multiply-adds of a part of the depth, about 6 µs where the matrix comes from L3; less stays on the calling thread.
 const PART_WORK: usize = 1 << 17;
 /// Parts at most.
@@ -79,42 +79,42 @@ impl<T: Element> WithSimd for Part<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let lanes = Vector::<T, S>::len();
-        let columns = self.matrix.cols();
-        let registers = columns.div_ceil(lanes);
-        let strips = registers.div_ceil(REGISTERS).max(1);
-        for strip in 0..strips {
-            let [first, end] = [strip, strip + 1].map(|strip| registers * strip / strips);
-            macro_rules! strip {
-                ($($registers:literal)*) => {
-                    match end - first {
-                        $($registers => self.strip::<S, $registers>(simd, first * lanes),)*
-                        _ => {}
-                    }
-                };
-            }
-            strip!(1 2 3 4 5 6 7 8 9 10 11 12 13);
+    fn with_simd<S: Simd>(self, simd: S) {
+        // 100 floats of AVX2 are 13 of its 16 registers.
+        macro_rules! in_registers {
+            ($($registers:literal)*) => {
+                match self.matrix.cols().div_ceil(Vector::<T, S>::len()) {
+                    0 => {}
+                    $($registers => self.in_registers::<S, $registers>(simd),)*
+                    registers => self.in_memory(simd, registers),
+                }
+            };
         }
+        in_registers!(1 2 3 4 5 6 7 8 9 10 11 12 13);
     }
 }
 
 impl<T: Element> Part<'_, T> {
-    /// The sums of `R` registers of columns from `first` on, the last of which may reach beyond the matrix.
-    #[inline(always)]
-    fn strip<S: Simd, const R: usize>(&mut self, simd: S, first: usize) {
-        let lanes = Vector::<T, S>::len();
+    /// The row of the matrix from which on a last register, which reaches `beyond` its columns, is masked: what it reads there are the
+    /// next rows, which the last ones do not have.
+    fn first_masked(&self, beyond: usize) -> usize {
         let [rows, columns] = self.matrix.shape();
-        let last = columns - first - (R - 1) * lanes;
-        // What a last register reads beyond its row are the next ones, which the last rows do not have.
-        let masked = lanes.saturating_sub(last).div_ceil(columns);
-        let unmasked = self.depth[1].min(rows.saturating_sub(masked)).max(self.depth[0]);
-        let mask = Mask::first(simd, last.min(lanes));
+        let [start, end] = self.depth;
+        rows.saturating_sub(beyond.div_ceil(columns)).clamp(start, end)
+    }
+
+    /// The sums of all columns, in `R` registers.
+    #[inline(always)]
+    fn in_registers<S: Simd, const R: usize>(self, simd: S) {
+        let (lanes, columns) = (Vector::<T, S>::len(), self.matrix.cols());
+        let beyond = R * lanes - columns;
+        let first_masked = self.first_masked(beyond);
+        let mask = Mask::first(simd, lanes - beyond);
         let row_step = self.row.strides()[1];
         let mut x = self.row.at(0, self.depth[0]);
-        let mut b = self.matrix.at(self.depth[0], first);
+        let mut b = self.matrix.at(self.depth[0], 0);
         let mut sums = [Vector::<T, S>::zero(simd); R];
-        for _ in self.depth[0]..unmasked {
+        for _ in self.depth[0]..first_masked {
             // SAFETY: an element of the row, and registers that end within the matrix.
             unsafe {
                 let scale = Vector::splat(simd, *x);
@@ -125,7 +125,7 @@ impl<T: Element> Part<'_, T> {
             x = x.wrapping_offset(row_step);
             b = b.wrapping_add(columns);
         }
-        for _ in unmasked..self.depth[1] {
+        for _ in first_masked..self.depth[1] {
             // SAFETY: an element of the row, and registers of a row of the matrix, the last one as far as it goes.
             unsafe {
                 let scale = Vector::splat(simd, *x);
@@ -139,7 +139,60 @@ impl<T: Element> Part<'_, T> {
             b = b.wrapping_add(columns);
         }
         for r in 0..R {
-            sums[r].store(&mut self.sums[first + r * lanes..]);
+            sums[r].store(&mut self.sums[r * lanes..]);
+        }
+    }
+
+    /// The sums of more columns, which stay in memory while [`ROWS`] rows at a time pass: the matrix is read on and on, as the hardware
+    /// expects it, and not a strip of each row before the others.
+    #[inline(always)]
+    fn in_memory<S: Simd>(mut self, simd: S, registers: usize) {
+        let (lanes, columns) = (Vector::<T, S>::len(), self.matrix.cols());
+        let beyond = registers * lanes - columns;
+        let first_masked = self.first_masked(beyond);
+        let mask = Mask::first(simd, lanes - beyond);
+        self.sums.fill(T::zero());
+        let mut row = self.depth[0];
+        while row + ROWS <= first_masked {
+            // SAFETY: registers that end within the matrix.
+            unsafe { self.add_rows::<S, ROWS>(simd, row, registers) };
+            row += ROWS;
+        }
+        let last = (registers - 1) * lanes;
+        for row in row..self.depth[1] {
+            // SAFETY: registers of a row of the matrix, the last one as far as it goes.
+            unsafe {
+                self.add_rows::<S, 1>(simd, row, registers - 1);
+                let scale = Vector::splat(simd, *self.row.at(0, row));
+                let b = Vector::load_masked(simd, mask, self.matrix.at(row, last));
+                let sums = &mut self.sums[last..];
+                scale.mul_add(b, Vector::load(simd, sums)).store(sums);
+            }
+        }
+    }
+
+    /// Adds `N` rows of the matrix from `row` on to the sums of the first `registers`.
+    ///
+    /// # Safety
+    /// - The rows must be of this part, and registers from their beginning on, within the matrix.
+    #[inline(always)]
+    unsafe fn add_rows<S: Simd, const N: usize>(&mut self, simd: S, row: usize, registers: usize) {
+        let (lanes, columns) = (Vector::<T, S>::len(), self.matrix.cols());
+        let mut scales = [Vector::<T, S>::zero(simd); N];
+        for i in 0..N {
+            // SAFETY: an element of the row, which is as long as the matrix is deep.
+            scales[i] = Vector::splat(simd, unsafe { *self.row.at(0, row + i) });
+        }
+        let mut b = self.matrix.at(row, 0);
+        for sums in self.sums.chunks_exact_mut(lanes).take(registers) {
+            let mut sum = Vector::load(simd, sums);
+            for i in 0..N {
+                // SAFETY: the caller's promise.
+                let b = unsafe { Vector::load_ptr(simd, b.wrapping_add(i * columns)) };
+                sum = scales[i].mul_add(b, sum);
+            }
+            sum.store(sums);
+            b = b.wrapping_add(lanes);
         }
     }
 }
