@@ -65,6 +65,7 @@ pub(super) fn with_data_gradient<T: Element>(
                     b: Operand::Source(&Dense(dy.t())),
                     c: Output { start: columns.as_mut_ptr(), strides: [pixels as isize, 1] },
                     finish: General::new(T::one(), T::zero(), Epilogue::default()),
+                    last: None,
                 };
                 // SAFETY: `columns` is this task's own, and holds taps × pixels.
                 unsafe { product.compute(arch, Pool::SERIAL) };

@@ -218,7 +218,7 @@ impl<T: Element> Correlation<'_, T> {
                     let windows = Taps::new(haloed, offsets, tap_offsets);
                     let size = [rows.len(), pixels, taps];
                     let a = Operand::<T, Taps<'_, T>>::Packed(filters);
-                    Product { size, a, b: Operand::Source(&windows), c, finish }
+                    Product { size, a, b: Operand::Source(&windows), c, finish, last: None }
                         .compute(arch, Pool::SERIAL);
                 }
                 Path::Matrix => {
@@ -226,7 +226,7 @@ impl<T: Element> Correlation<'_, T> {
                     let size = [rows.len(), pixels, taps];
                     let a = Operand::<T, Dense<'_, T>>::Packed(filters);
                     let b = Operand::<T, Dense<'_, T>>::InPlace(x);
-                    Product { size, a, b, c, finish }.compute(arch, Pool::SERIAL);
+                    Product { size, a, b, c, finish, last: None }.compute(arch, Pool::SERIAL);
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::blocking::Blocking;
 use super::caches::Caches;
 use super::epilogue::General;
+use super::leftover::AlongColumns;
 use super::macrokernel::Block;
 use super::output::Output;
 use super::packing::{PanelSource, pack_panels, packed_len};
@@ -85,14 +86,17 @@ pub(crate) struct Product<'a, T, A, B> {
     pub(crate) b: Operand<'a, T, B>,
     pub(crate) c: Output<T>,
     pub(crate) finish: General<'a, T>,
+    /// Columns behind C's, of as many rows and as deep a product.
+    pub(crate) last: Option<AlongColumns<'a, T>>,
 }
 
 impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
-    /// Computes C.
+    /// Computes C, and the columns behind it.
     ///
     /// # Safety
     /// - `c` must be valid for m×n elements, for this call alone, and no two of them the same.
     /// - A bias must have m elements (per row) or n (per column).
+    /// - The last columns must be as [`AlongColumns::compute`] asks.
     pub(crate) unsafe fn compute(self, arch: Arch, pool: Pool) {
         let blocking = Blocking::of::<T>(arch, self.size[2]);
         // SAFETY: the caller's promises.
@@ -199,10 +203,11 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
                     blocking,
                     left,
                     right,
-                    depth: depth.len(),
+                    depth: depth.clone(),
                     rows: m,
                     cols: cols.clone(),
                     c: self.c,
+                    last: self.last.filter(|_| cols.end == n),
                 };
                 let finish =
                     self.finish.of_block(start == all_depth.start, depth.end == all_depth.end);
@@ -314,11 +319,13 @@ struct Grid<'a, T, A, B> {
     blocking: Blocking,
     left: Side<'a, T, A>,
     right: Side<'a, T, B>,
-    depth: usize,
+    depth: Range<usize>,
     rows: usize,
     /// Within C.
     cols: Range<usize>,
     c: Output<T>,
+    /// The columns behind these.
+    last: Option<AlongColumns<'a, T>>,
 }
 
 impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Grid<'_, T, A, B> {
@@ -326,8 +333,8 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Grid<'_, T, A, B> {
     /// many more that threads still have as many each.
     #[inline(always)]
     fn pieces(&self, pool: Pool) -> [usize; 2] {
-        let Self { blocking: Blocking { mr, nr, mc, .. }, depth, rows, ref cols, .. } = *self;
-        let cols = cols.len();
+        let Self { blocking: Blocking { mr, nr, mc, .. }, rows, .. } = *self;
+        let (cols, depth) = (self.cols.len(), self.depth.len());
         let tasks = match pool.is_parallel() {
             true => 1 << (rows * cols * depth.max(1) / TASK_WORK).clamp(1, TASKS).ilog2(),
             false => 1,
@@ -351,7 +358,7 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Grid<'_, T, A, B> {
     #[inline(always)]
     fn rows_at_once(&self) -> usize {
         let l2 = Caches::of_machine().l2;
-        let bytes = self.depth.max(1) * size_of::<T>();
+        let bytes = self.depth.len().max(1) * size_of::<T>();
         let fitting = (l2 / ROWS_SHARE_OF_L2 / bytes).max(ROWS_OF_PAGES);
         let apart = self.c.strides[0].unsigned_abs() * size_of::<T>();
         let of_pages = match apart > 0 && apart.is_multiple_of(PAGE) {
@@ -365,7 +372,7 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Grid<'_, T, A, B> {
     /// # Safety
     /// As [`Block::compute`].
     unsafe fn compute(&self, arch: Arch, pool: Pool, finish: General<'_, T>) {
-        let Self { blocking: Blocking { mr, nr, .. }, depth, rows, ref cols, c, .. } = *self;
+        let Self { blocking: Blocking { mr, nr, .. }, rows, ref depth, ref cols, c, .. } = *self;
         let [pieces, groups] = self.pieces(pool);
         let at_once = self.rows_at_once();
         pool.for_each(pieces * groups, |task| {
@@ -377,7 +384,7 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Grid<'_, T, A, B> {
                         let block = Block {
                             left: left.starting_at(first),
                             right,
-                            depth,
+                            depth: depth.len(),
                             rows: at_once.min(of_rows.len() - first),
                             cols: of_cols.len(),
                             row: of_rows.start + first,
@@ -386,6 +393,11 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Grid<'_, T, A, B> {
                         };
                         // SAFETY: the caller's promises; the parts are disjoint.
                         unsafe { block.compute(arch, finish) };
+                        if let Some(last) = self.last.filter(|_| of_cols.end == cols.len()) {
+                            let rows = block.row..block.row + block.rows;
+                            // SAFETY: as above.
+                            unsafe { last.compute(arch, rows, depth.clone()) };
+                        }
                     }
                 });
             });

@@ -1,16 +1,16 @@
 //! The last columns of C, where whole registers leave a few: a register that holds no more takes as long as a full one, and a
 //! tile of 50 columns as long as one of 56. As vectors of their own they cost what they are.
 
+use std::ops::Range;
+
 use super::blocking::Blocking;
-use super::caches::Caches;
-use super::driver::{Operand, Product};
 use super::epilogue::General;
 use super::gemv;
+use super::macrokernel::Block;
 use super::output::Output;
-use super::packing::Dense;
+use super::panels::Strided;
 use crate::arch::Arch;
 use crate::element::Element;
-use crate::parallel::Pool;
 use crate::view::MatRef;
 
 /// At most so many columns, and this share of a register.
@@ -25,11 +25,9 @@ const DEPTH_BEHIND_PANELS: usize = 16;
 const DEPTH_WITHIN_PANEL: usize = 24;
 /// Depth up to which a row of A is still in L2 when the products come to it.
 const MOST_DEPTH: usize = 1024;
-/// Depth, and multiply-adds of A·B, from which lanes along A's columns are worth a second product; A's share of L3, up to which it is
-/// worth another pass.
+/// Depth, and multiply-adds of A·B, from which lanes along A's columns are worth a second product.
 const DEPTH_FOR_COLUMNS: usize = 16;
 const WORK_FOR_COLUMNS: usize = 1 << 16;
-const SHARE_OF_L3: usize = 8;
 
 /// How many of the last columns of A·B, of `[m, n, k]`, are to be dot products with A's rows, by [`gemv::compute`].
 pub(super) fn for_dots<T: Element>(arch: Arch, a: &MatRef<'_, T>, [m, n, k]: [usize; 3]) -> usize {
@@ -45,18 +43,14 @@ pub(super) fn for_dots<T: Element>(arch: Arch, a: &MatRef<'_, T>, [m, n, k]: [us
     if k >= left * depth { left } else { 0 }
 }
 
-/// How many are to be [`along_columns`] of A: those are contiguous, and in a cache when they are read again. The sums are the same as
-/// in a tile.
+/// How many are to be [`AlongColumns`] of A: those are contiguous. The sums are the same as in a tile.
 pub(super) fn for_columns<T: Element>(
     arch: Arch,
     a: &MatRef<'_, T>,
     [m, n, k]: [usize; 3],
 ) -> usize {
-    let elements = m.saturating_mul(k);
-    let is_worth_it = a.strides()[0] == 1
-        && k >= DEPTH_FOR_COLUMNS
-        && elements.saturating_mul(n) > WORK_FOR_COLUMNS
-        && elements.saturating_mul(size_of::<T>()) <= Caches::of_machine().l3 / SHARE_OF_L3;
+    let work = m.saturating_mul(n).saturating_mul(k);
+    let is_worth_it = a.strides()[0] == 1 && k >= DEPTH_FOR_COLUMNS && work > WORK_FOR_COLUMNS;
     if is_worth_it { few_left(n, arch.lanes::<T>()) } else { 0 }
 }
 
@@ -66,27 +60,37 @@ fn few_left(n: usize, lanes: usize) -> usize {
     if left <= MOST && left * SHARE <= lanes && n > lanes { left } else { 0 }
 }
 
-/// C = finish(A·B) with lanes along A's columns: Cᵀ = Bᵀ·Aᵀ with A where it is.
-///
-/// # Safety
-/// - A must be one that [`for_columns`] accepts, of as many columns as B has rows.
-/// - `c` must be valid for their product, for this call alone, and no two of its elements the same.
-/// - A bias must have an element for each row, or each column.
-pub(super) unsafe fn along_columns<T: Element>(
-    arch: Arch,
-    pool: Pool,
-    a: MatRef<'_, T>,
-    b: MatRef<'_, T>,
-    c: Output<T>,
-    finish: General<'_, T>,
-) {
-    let product = Product {
-        size: [b.cols(), a.rows(), a.cols()],
-        a: Operand::<T, Dense<'_, T>>::InPlace(b.t()),
-        b: Operand::<T, Dense<'_, T>>::InPlace(a.t()),
-        c: c.t(),
-        finish: finish.t(),
-    };
-    // SAFETY: the caller's promises.
-    unsafe { product.compute(arch, pool) }
+/// C = finish(A·B) with lanes along A's columns, Cᵀ = Bᵀ·Aᵀ with A where it is: the last columns of a product, of the rows that a task
+/// has just read.
+#[derive(Clone, Copy)]
+pub(crate) struct AlongColumns<'a, T> {
+    pub(super) a: MatRef<'a, T>,
+    pub(super) b: MatRef<'a, T>,
+    pub(super) c: Output<T>,
+    pub(super) finish: General<'a, T>,
+}
+
+impl<T: Element> AlongColumns<'_, T> {
+    /// These rows of C, over a block of the depth.
+    ///
+    /// # Safety
+    /// - A must be one that [`for_columns`] accepts, of as many columns as B has rows, and these within it.
+    /// - These rows of C must be valid, for this call alone, and no two of their elements the same.
+    /// - A bias must have an element for each row, or each column, of C.
+    pub(super) unsafe fn compute(&self, arch: Arch, rows: Range<usize>, depth: Range<usize>) {
+        let Self { a, b, c, finish } = *self;
+        let finish = finish.of_block(depth.start == 0, depth.end == a.cols()).t();
+        let block = Block {
+            left: Strided::rows(b.t(), 0, depth.start),
+            right: Strided::columns(a.t(), depth.start, rows.start),
+            depth: depth.len(),
+            rows: b.cols(),
+            cols: rows.len(),
+            row: 0,
+            col: rows.start,
+            c: c.t(),
+        };
+        // SAFETY: the caller's promises.
+        unsafe { block.compute(arch, finish) }
+    }
 }

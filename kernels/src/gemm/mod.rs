@@ -33,6 +33,7 @@ use crate::parallel::Pool;
 use crate::view::{MatMut, MatRef};
 use blocking::{Blocking, kc};
 use driver::{Operand, Product};
+use leftover::AlongColumns;
 use packing::Dense;
 use panels::Strided;
 use plan::Plan;
@@ -120,13 +121,12 @@ pub fn gemm_with<T: Element>(
         return Ok(());
     }
     let last = leftover::for_columns(arch, &call.a, call.size);
-    if last > 0 {
+    let last = (last > 0).then(|| {
         let Call { a, b, c, finish, .. } = call.split_off_cols(last);
-        // SAFETY: the last columns of C, an exclusive view without repeated elements; the epilogue was checked.
-        unsafe { leftover::along_columns(arch, pool, a, b, c, finish) };
-    }
+        AlongColumns { a, b, c, finish }
+    });
     let Call { size: size @ [m, n, k], a, b, c, finish } = call;
-    if work <= PLANNED_WORK && k <= kc::<T>() && b.strides()[1] == 1 {
+    if last.is_none() && work <= PLANNED_WORK && k <= kc::<T>() && b.strides()[1] == 1 {
         let (left, right) = (Strided::rows(a, 0, 0), Strided::columns(b, 0, 0));
         let block = Block { left, right, depth: k, rows: m, cols: n, row: 0, col: 0, c };
         // SAFETY: operands in place, which hold the block; `c` is an exclusive view without repeated elements, the epilogue was
@@ -140,7 +140,7 @@ pub fn gemm_with<T: Element>(
     let blocking = Blocking { mc: plan.mc, ..blocking };
     let a = if plan.pack_a { Operand::Source(&rows) } else { Operand::InPlace(a) };
     let b = if plan.pack_b { Operand::Source(&columns) } else { Operand::InPlace(b) };
-    let product = Product { size, a, b, c, finish };
+    let product = Product { size, a, b, c, finish, last };
     // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
     unsafe { product.compute_in(arch, pool, blocking) };
     Ok(())

@@ -89,6 +89,7 @@ pub fn gemm_packed_a<T: Element>(
         b: if plan { Operand::Source(&columns) } else { Operand::InPlace(b) },
         c: Output { start: c.as_mut_ptr(), strides: c.strides() },
         finish: General::new(alpha, beta, epilogue),
+        last: None,
     };
     // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
     unsafe { product.compute(a.arch, pool) };
@@ -120,6 +121,7 @@ pub fn gemm_packed_b<T: Element>(
         b: Operand::<T, Dense<'_, T>>::Packed(&b.panels),
         c: Output { start: c.as_mut_ptr(), strides: c.strides() },
         finish: General::new(alpha, beta, epilogue),
+        last: None,
     };
     // SAFETY: `c` is an exclusive view without repeated elements, the epilogue was checked.
     unsafe { product.compute(b.arch, pool) };

@@ -35,19 +35,25 @@ pub(super) unsafe fn compute<T: Element, A: PanelSource<T>, B: PanelSource<T>>(
     pool: Pool,
     blocking: Blocking,
 ) {
-    let Product { size: [m, n, k], c, finish, .. } = *product;
+    let Product { size: [m, n, k], c, finish, last, .. } = *product;
     let kc = blocking.kc;
     with_scratch(k.div_ceil(kc) * m * n, |sums: &mut [T]| {
         pool.for_each_part(&mut *sums, m * n, |block, sums| {
             let c = Output { start: sums.as_mut_ptr(), strides: [n as isize, 1] };
             let finish = General::new(T::one(), T::zero(), Epilogue::default());
             let depth = block * kc..k.min((block + 1) * kc);
-            let product = Product { c, finish, ..*product };
+            let product = Product { c, finish, last: None, ..*product };
             // SAFETY: m×n elements of this task's own, and no bias.
             unsafe { product.compute_depth(arch, Pool::SERIAL, blocking, depth) };
         });
         arch.dispatch(AddBlocks { sums, c, size: [m, n], finish });
     });
+    if let Some(last) = last {
+        for start in (0..k).step_by(kc) {
+            // SAFETY: the caller's promises.
+            unsafe { last.compute(arch, 0..m, start..k.min(start + kc)) };
+        }
+    }
 }
 
 /// Finishes C with the sums of one block after the other.
