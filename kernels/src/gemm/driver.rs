@@ -199,6 +199,9 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
                         Side::Ready(a_packing.pack(arch, pool, source, 0..m, a_scratch))
                     }
                 };
+                let (is_first, is_last) = (start == all_depth.start, depth.end == all_depth.end);
+                let finish = self.finish.of_block(is_first, is_last);
+                let last = self.last.filter(|_| cols.end == n);
                 let grid = Grid {
                     blocking,
                     left,
@@ -207,10 +210,11 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
                     rows: m,
                     cols: cols.clone(),
                     c: self.c,
-                    last: self.last.filter(|_| cols.end == n),
+                    last: last.map(|last| {
+                        let finish = last.finish.of_block(is_first, is_last);
+                        AlongColumns { finish, ..last }
+                    }),
                 };
-                let finish =
-                    self.finish.of_block(start == all_depth.start, depth.end == all_depth.end);
                 // SAFETY: the caller's promises.
                 unsafe { grid.compute(arch, pool, finish) }
             }

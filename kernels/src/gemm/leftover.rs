@@ -71,7 +71,7 @@ pub(crate) struct AlongColumns<'a, T> {
 }
 
 impl<T: Element> AlongColumns<'_, T> {
-    /// These rows of C, over a block of the depth.
+    /// These rows of C, over a block of the depth, whose finish this is.
     ///
     /// # Safety
     /// - A must be one that [`for_columns`] accepts, of as many columns as B has rows, and these within it.
@@ -79,7 +79,6 @@ impl<T: Element> AlongColumns<'_, T> {
     /// - A bias must have an element for each row, or each column, of C.
     pub(super) unsafe fn compute(&self, arch: Arch, rows: Range<usize>, depth: Range<usize>) {
         let Self { a, b, c, finish } = *self;
-        let finish = finish.of_block(depth.start == 0, depth.end == a.cols()).t();
         let block = Block {
             left: Strided::rows(b.t(), 0, depth.start),
             right: Strided::columns(a.t(), depth.start, rows.start),
@@ -91,6 +90,6 @@ impl<T: Element> AlongColumns<'_, T> {
             c: c.t(),
         };
         // SAFETY: the caller's promises.
-        unsafe { block.compute(arch, finish) }
+        unsafe { block.compute(arch, finish.t()) }
     }
 }

@@ -6,6 +6,7 @@ use pulp::{Scalar, Simd, WithSimd};
 use super::blocking::Blocking;
 use super::driver::Product;
 use super::epilogue::{Epilogue, General};
+use super::leftover::AlongColumns;
 use super::output::Output;
 use super::packing::PanelSource;
 use crate::arch::Arch;
@@ -37,23 +38,19 @@ pub(super) unsafe fn compute<T: Element, A: PanelSource<T>, B: PanelSource<T>>(
 ) {
     let Product { size: [m, n, k], c, finish, last, .. } = *product;
     let kc = blocking.kc;
-    with_scratch(k.div_ceil(kc) * m * n, |sums: &mut [T]| {
-        pool.for_each_part(&mut *sums, m * n, |block, sums| {
-            let c = Output { start: sums.as_mut_ptr(), strides: [n as isize, 1] };
+    let cols = n + last.map_or(0, |last| last.b.cols());
+    with_scratch(k.div_ceil(kc) * m * cols, |sums: &mut [T]| {
+        pool.for_each_part(&mut *sums, m * cols, |block, sums| {
+            let c = Output { start: sums.as_mut_ptr(), strides: [cols as isize, 1] };
             let finish = General::new(T::one(), T::zero(), Epilogue::default());
+            let last = last.map(|last| AlongColumns { c: c.from(0, n), finish, ..last });
             let depth = block * kc..k.min((block + 1) * kc);
-            let product = Product { c, finish, last: None, ..*product };
-            // SAFETY: m×n elements of this task's own, and no bias.
+            let product = Product { c, finish, last, ..*product };
+            // SAFETY: a row of m×cols elements of this task's own for each of C, and no bias.
             unsafe { product.compute_depth(arch, Pool::SERIAL, blocking, depth) };
         });
-        arch.dispatch(AddBlocks { sums, c, size: [m, n], finish });
+        arch.dispatch(AddBlocks { sums, c, size: [m, cols], finish });
     });
-    if let Some(last) = last {
-        for start in (0..k).step_by(kc) {
-            // SAFETY: the caller's promises.
-            unsafe { last.compute(arch, 0..m, start..k.min(start + kc)) };
-        }
-    }
 }
 
 /// Finishes C with the sums of one block after the other.
