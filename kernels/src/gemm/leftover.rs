@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::PLANNED_WORK;
 use super::blocking::Blocking;
 use super::epilogue::General;
 use super::gemv;
@@ -25,9 +26,8 @@ const DEPTH_BEHIND_PANELS: usize = 16;
 const DEPTH_WITHIN_PANEL: usize = 24;
 /// Depth up to which a row of A is still in L2 when the products come to it.
 const MOST_DEPTH: usize = 1024;
-/// Depth, and multiply-adds of A·B, from which lanes along A's columns are worth a second product.
+/// Depth from which lanes along A's columns are worth a second product, where the first is worth planning.
 const DEPTH_FOR_COLUMNS: usize = 16;
-const WORK_FOR_COLUMNS: usize = 1 << 16;
 
 /// How many of the last columns of A·B, of `[m, n, k]`, are to be dot products with A's rows, by [`gemv::compute`].
 pub(super) fn for_dots<T: Element>(arch: Arch, a: &MatRef<'_, T>, [m, n, k]: [usize; 3]) -> usize {
@@ -50,7 +50,7 @@ pub(super) fn for_columns<T: Element>(
     [m, n, k]: [usize; 3],
 ) -> usize {
     let work = m.saturating_mul(n).saturating_mul(k);
-    let is_worth_it = a.strides()[0] == 1 && k >= DEPTH_FOR_COLUMNS && work > WORK_FOR_COLUMNS;
+    let is_worth_it = a.strides()[0] == 1 && k >= DEPTH_FOR_COLUMNS && work > PLANNED_WORK;
     if is_worth_it { few_left(n, arch.lanes::<T>()) } else { 0 }
 }
 

@@ -126,7 +126,7 @@ pub fn gemm_with<T: Element>(
         AlongColumns { a, b, c, finish }
     });
     let Call { size: size @ [m, n, k], a, b, c, finish } = call;
-    if last.is_none() && work <= PLANNED_WORK && k <= kc::<T>() && b.strides()[1] == 1 {
+    if work <= PLANNED_WORK && k <= kc::<T>() && b.strides()[1] == 1 {
         let (left, right) = (Strided::rows(a, 0, 0), Strided::columns(b, 0, 0));
         let block = Block { left, right, depth: k, rows: m, cols: n, row: 0, col: 0, c };
         // SAFETY: operands in place, which hold the block; `c` is an exclusive view without repeated elements, the epilogue was

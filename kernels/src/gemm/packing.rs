@@ -16,70 +16,34 @@ use crate::view::MatRef;
 /// An operand that can be packed: a dense matrix, or an image seen through a filter's taps. The seam through
 /// which convolution is a matrix product without a column matrix.
 pub(crate) trait PanelSource<T: Element>: Sync {
-    /// Packs `lines` (at most `width`) over `depth` into `panel`, which holds `width` elements for each depth.
-    fn pack<S: Simd>(
-        &self,
-        simd: S,
-        panel: &mut [T],
-        width: usize,
-        lines: Range<usize>,
-        depth: Range<usize>,
-    );
+    /// Whether [`Self::pack`] takes any number of lines; else it takes those of one panel.
+    fn packs_many(&self) -> bool {
+        false
+    }
 
-    /// Packs `lines` over `depth` into `panels`, one after another.
-    #[inline(always)]
-    fn pack_panels<S: Simd>(
+    /// Packs `lines` over `depth` into `panels`, one after another, each of `width` elements for each depth.
+    fn pack<S: Simd>(
         &self,
         simd: S,
         panels: &mut [T],
         width: usize,
         lines: Range<usize>,
         depth: Range<usize>,
-    ) {
-        panel_by_panel(self, simd, panels, width, lines, depth);
-    }
-}
-
-/// Packs one panel after the other.
-#[inline(always)]
-fn panel_by_panel<T: Element, S: Simd>(
-    source: &(impl PanelSource<T> + ?Sized),
-    simd: S,
-    panels: &mut [T],
-    width: usize,
-    lines: Range<usize>,
-    depth: Range<usize>,
-) {
-    let starts = lines.clone().step_by(width);
-    for (panel, start) in panels.chunks_exact_mut(width * depth.len()).zip(starts) {
-        let lines = start..lines.end.min(start + width);
-        source.pack(simd, panel, width, lines, depth.clone());
-    }
+    );
 }
 
 /// A matrix whose rows are the lines and whose columns are the depth: A itself, or Bᵀ.
 pub(crate) struct Dense<'a, T>(pub(crate) MatRef<'a, T>);
 
 impl<T: Element> PanelSource<T> for Dense<'_, T> {
-    #[inline(always)]
-    fn pack<S: Simd>(
-        &self,
-        simd: S,
-        panel: &mut [T],
-        width: usize,
-        lines: Range<usize>,
-        depth: Range<usize>,
-    ) {
-        match self.0.strides() {
-            [line_stride, 1] if line_stride != 1 => {
-                self.pack_turned(simd, panel, width, lines, depth)
-            }
-            _ => self.pack_steps(panel, width, lines, depth),
-        }
+    /// Where the next line is nearer than the next depth.
+    fn packs_many(&self) -> bool {
+        let [line_stride, depth_stride] = self.0.strides().map(isize::unsigned_abs);
+        line_stride <= depth_stride
     }
 
     #[inline(always)]
-    fn pack_panels<S: Simd>(
+    fn pack<S: Simd>(
         &self,
         simd: S,
         panels: &mut [T],
@@ -87,10 +51,9 @@ impl<T: Element> PanelSource<T> for Dense<'_, T> {
         lines: Range<usize>,
         depth: Range<usize>,
     ) {
-        let [line_stride, depth_stride] = self.0.strides().map(isize::unsigned_abs);
-        match line_stride <= depth_stride {
-            true => self.pack_steps(panels, width, lines, depth),
-            false => panel_by_panel(self, simd, panels, width, lines, depth),
+        match self.0.strides()[1] == 1 && !self.packs_many() {
+            true => self.pack_turned(simd, panels, width, lines, depth),
+            false => self.pack_steps(panels, width, lines, depth),
         }
     }
 }
@@ -279,6 +242,13 @@ impl<T: Element, P: PanelSource<T>> WithSimd for PackPart<'_, T, P> {
         if depth.is_empty() {
             return;
         }
-        source.pack_panels(simd, panels, width, lines, depth);
+        let at_once = if source.packs_many() { lines.len() } else { width };
+        let starts = lines.clone().step_by(at_once);
+        for (panels, start) in
+            panels.chunks_mut(packed_len(at_once, width, depth.len())).zip(starts)
+        {
+            let lines = start..lines.end.min(start + at_once);
+            source.pack(simd, panels, width, lines, depth.clone());
+        }
     }
 }
