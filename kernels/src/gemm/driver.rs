@@ -201,7 +201,10 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
                 };
                 let (is_first, is_last) = (start == all_depth.start, depth.end == all_depth.end);
                 let finish = self.finish.of_block(is_first, is_last);
-                let last = self.last.filter(|_| cols.end == n);
+                let last = self.last.filter(|_| cols.end == n).map(|last| {
+                    let finish = last.finish.of_block(is_first, is_last);
+                    AlongColumns { finish, ..last }
+                });
                 let grid = Grid {
                     blocking,
                     left,
@@ -210,10 +213,7 @@ impl<T: Element, A: PanelSource<T>, B: PanelSource<T>> Product<'_, T, A, B> {
                     rows: m,
                     cols: cols.clone(),
                     c: self.c,
-                    last: last.map(|last| {
-                        let finish = last.finish.of_block(is_first, is_last);
-                        AlongColumns { finish, ..last }
-                    }),
+                    last,
                 };
                 // SAFETY: the caller's promises.
                 unsafe { grid.compute(arch, pool, finish) }

@@ -120,13 +120,8 @@ pub fn gemm_with<T: Element>(
         unsafe { outer::compute(narrow, pool, a, b, c, finish) };
         return Ok(());
     }
-    let last = leftover::for_columns(arch, &call.a, call.size);
-    let last = (last > 0).then(|| {
-        let Call { a, b, c, finish, .. } = call.split_off_cols(last);
-        AlongColumns { a, b, c, finish }
-    });
-    let Call { size: size @ [m, n, k], a, b, c, finish } = call;
-    if work <= PLANNED_WORK && k <= kc::<T>() && b.strides()[1] == 1 {
+    if work <= PLANNED_WORK && call.size[2] <= kc::<T>() && call.b.strides()[1] == 1 {
+        let Call { size: [m, n, k], a, b, c, finish } = call;
         let (left, right) = (Strided::rows(a, 0, 0), Strided::columns(b, 0, 0));
         let block = Block { left, right, depth: k, rows: m, cols: n, row: 0, col: 0, c };
         // SAFETY: operands in place, which hold the block; `c` is an exclusive view without repeated elements, the epilogue was
@@ -134,6 +129,12 @@ pub fn gemm_with<T: Element>(
         unsafe { block.compute(arch, finish) };
         return Ok(());
     }
+    let last = leftover::for_columns(arch, &call.a, call.size);
+    let last = (last > 0).then(|| {
+        let Call { a, b, c, finish, .. } = call.split_off_cols(last);
+        AlongColumns { a, b, c, finish }
+    });
+    let Call { size: size @ [_, _, k], a, b, c, finish } = call;
     let blocking = Blocking::of::<T>(arch, k);
     let (rows, columns) = (Dense(a), Dense(b.t()));
     let plan = Plan::of(a, b, &blocking);
